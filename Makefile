@@ -1,0 +1,61 @@
+# Every target works in a fresh clone; CI calls the same ones.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth clean
+
+setup: $(STAMP)
+
+# torch first and bounded, so that nothing later pulls a CUDA build; then the hashed lock as it is.
+$(STAMP): requirements/torch-cpu.txt requirements/lock-py311.txt pyproject.toml
+	@echo "setting up $(VENV) (about two minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q -r requirements/torch-cpu.txt
+	@$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements/lock-py311.txt
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+format: setup
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: setup
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/codespell .
+
+types: setup
+	@$(BIN)/mypy
+
+check: lint types
+
+test-unit: setup
+	@$(BIN)/pytest -q -n 2 -m "not ray and not serve and not browser and not server"
+
+# The unit lane runs on both cores; whatever starts a cluster or a server runs alone after it.
+test: setup
+	@$(BIN)/pytest -q -n 2 -m "not ray and not serve and not browser and not server"
+	@$(BIN)/pytest -q -p no:randomly -m "ray or serve or browser or server"
+
+demo: setup
+	@$(BIN)/python -m ray_jobs.demo
+
+bench-telemetry: setup
+	@$(BIN)/python -m benchmarks.telemetry
+
+bench-bandwidth: setup
+	@$(BIN)/python -m benchmarks.bandwidth
+
+proto: setup
+	@$(BIN)/python -m novacron.contracts.protobuf
+
+# Writes names, versions and hashes only: no hosts.
+lock:
+	@$(BIN)/python -m pip install -q uv
+	@$(BIN)/uv pip compile -q pyproject.toml --all-extras --generate-hashes --no-emit-package torch \
+	  --python-version 3.11 --no-header --no-emit-index-url --no-annotate -o requirements/lock-py311.txt
+
+clean:
+	@rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache

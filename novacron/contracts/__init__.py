@@ -1,0 +1,1 @@
+"""What crosses a wire or a disk: the telemetry tables and the shape of every answer."""

@@ -1,0 +1,165 @@
+"""The error tree, the one place where a failure gets its HTTP status, gRPC status and exit code.
+
+    NovacronError                      500 INTERNAL             exit 1
+    |-- InvalidInputError              400 INVALID_ARGUMENT     exit 2
+    |   |-- SchemaError                400  a column or tensor is missing, unknown or mistyped
+    |   |-- OutOfRangeError            400  a value is outside the range its unit allows
+    |   |-- UnreadableInputError       400  bytes that do not parse: truncated, wrong format
+    |   |-- ConfigError                400  a setting is unknown or not allowed
+    |   `-- PayloadTooLargeError       413  more bytes or rows than the limit
+    |-- NotFoundError                  404 NOT_FOUND            exit 2
+    |   |-- ModelNotFoundError         404  no such model, version or alias
+    |   `-- DatasetNotFoundError       404  no such data set, or its files are not there
+    |-- FeatureMismatchError           409 FAILED_PRECONDITION  exit 1
+    |-- ArtifactError                  409 FAILED_PRECONDITION  exit 1  digest or format is wrong
+    |-- GateRefusedError               409 FAILED_PRECONDITION  exit 3
+    |-- OverloadedError                429 RESOURCE_EXHAUSTED   exit 1  retry after `retry_after_s`
+    |-- NotReadyError                  503 UNAVAILABLE          exit 1
+    `-- MissingDependencyError         500 INTERNAL             exit 1  an extra is not installed
+
+Every error says what was got, what was expected and what to do; `assert` is kept for our own
+invariants.
+"""
+
+from typing import Any, ClassVar
+
+
+class NovacronError(Exception):
+    """Base of all errors this project raises on purpose.
+
+    Args:
+        message: One sentence saying what happened.
+        remedy: What the reader can do about it; may be empty.
+    """
+
+    http_status: ClassVar[int] = 500
+    grpc_status: ClassVar[str] = "INTERNAL"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(f"{message} {remedy}".strip())
+        self.message = message
+        self.remedy = remedy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as the JSON object that HTTP answers and `--json` print."""
+        return {"error": str(self), "code": type(self).__name__, "remedy": self.remedy}
+
+
+class InvalidInputError(NovacronError):
+    """A caller's value is not usable.
+
+    Args:
+        field: The field, column, tensor or setting at fault.
+        got: The offending value, shortened.
+        expected: What would have been accepted, with its unit.
+        remedy: What the caller can do.
+    """
+
+    http_status = 400
+    grpc_status = "INVALID_ARGUMENT"
+    exit_code = 2
+
+    def __init__(self, *, field: str, got: object, expected: str, remedy: str = "") -> None:
+        shown = repr(got)
+        shown = shown if len(shown) <= 120 else shown[:117] + "..."
+        super().__init__(f"{field}: got {shown}, expected {expected}.", remedy=remedy)
+        self.field = field
+        self.got = shown
+        self.expected = expected
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the base object plus `field`, `got` and `expected`."""
+        return super().to_dict() | {
+            "field": self.field,
+            "got": self.got,
+            "expected": self.expected,
+        }
+
+
+class SchemaError(InvalidInputError):
+    """A column or tensor is missing, unknown or of the wrong type or shape."""
+
+
+class OutOfRangeError(InvalidInputError):
+    """A value lies outside the range its unit allows, or is not a finite number."""
+
+
+class UnreadableInputError(InvalidInputError):
+    """Bytes that do not parse: truncated, or not in the format they claim."""
+
+
+class ConfigError(InvalidInputError):
+    """A setting is unknown, mistyped or not allowed."""
+
+
+class PayloadTooLargeError(InvalidInputError):
+    """More bytes or rows than the configured limit."""
+
+    http_status = 413
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class NotFoundError(NovacronError):
+    """What was asked for does not exist."""
+
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+    exit_code = 2
+
+
+class ModelNotFoundError(NotFoundError):
+    """No registered model, version or alias of that name."""
+
+
+class DatasetNotFoundError(NotFoundError):
+    """No data set of that name, or its files are not where `NOVACRON_DATA_DIR` points."""
+
+
+class FeatureMismatchError(NovacronError):
+    """A model was trained on other features than the ones this code computes."""
+
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class ArtifactError(NovacronError):
+    """A stored artifact is damaged, unsafe or of an unknown format."""
+
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class GateRefusedError(NovacronError):
+    """A promotion gate said no; the champion stays."""
+
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
+    exit_code = 3
+
+
+class OverloadedError(NovacronError):
+    """The queue is full.
+
+    Args:
+        message: What is full.
+        retry_after_s: Seconds after which a retry is likely to be accepted.
+    """
+
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, remedy=f"Retry after {retry_after_s:.1f} s.")
+        self.retry_after_s = retry_after_s
+
+
+class NotReadyError(NovacronError):
+    """The service or a model of it is still loading, or is shutting down."""
+
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+
+
+class MissingDependencyError(NovacronError):
+    """An optional library is needed for this call and is not installed."""

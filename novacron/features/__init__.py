@@ -1,0 +1,1 @@
+"""One feature function for training, search and serving."""

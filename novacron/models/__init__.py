@@ -1,0 +1,1 @@
+"""The models and the baselines each is measured against."""

@@ -1,0 +1,1 @@
+"""What is watched in operation: metric names, reports, drift."""

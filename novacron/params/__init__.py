@@ -1,0 +1,1 @@
+"""What may be tuned: the parameter tables of DWCP."""

@@ -1,0 +1,1 @@
+"""Model versions: stored, described, compared, promoted and rolled back."""

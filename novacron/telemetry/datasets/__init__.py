@@ -1,0 +1,1 @@
+"""One adapter per public data set: native units in, the telemetry tables out."""

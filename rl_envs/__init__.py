@@ -1,0 +1,1 @@
+"""The simulated WAN in which the DWCP optimizer is trained."""

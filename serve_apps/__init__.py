@@ -1,0 +1,1 @@
+"""The one endpoint: transports and batching around the models of the registry."""
