@@ -50,6 +50,7 @@ bench-bandwidth: setup
 
 proto: setup
 	@$(BIN)/python -m novacron.contracts.protobuf
+	@$(BIN)/python -m novacron.contracts.reference
 
 # Writes names, versions and hashes only: no hosts.
 lock:

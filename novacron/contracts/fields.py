@@ -90,12 +90,18 @@ def schema_of(sample: type, *, name: str, entity: str) -> SampleSchema:
             `Annotated[T | None, FieldSpec(...)]`.
         name: Table name, also the protobuf message name in lower case.
         entity: The column that names the link or node.
+
+    Raises:
+        TypeError: A field carries no `FieldSpec`.
     """
     hints = get_type_hints(sample, include_extras=True)
     fields = []
     for column, hint in hints.items():
         annotated = get_args(hint)
-        spec = next(item for item in annotated if isinstance(item, FieldSpec))
+        specs = [item for item in annotated if isinstance(item, FieldSpec)]
+        if not specs:
+            raise TypeError(f"{sample.__name__}.{column} is not Annotated with a FieldSpec")
+        spec = specs[0]
         base = annotated[0]
         if get_origin(base) is not None or type(None) in get_args(base):
             base = next(item for item in get_args(base) if item is not type(None))
