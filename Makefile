@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth clean
+.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth results clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,10 @@ bench-telemetry: setup
 
 bench-bandwidth: setup
 	@$(BIN)/python -m benchmarks.bandwidth
+
+# Copies the measured figures into the marked tables of README and docs.
+results: setup
+	@$(BIN)/python -m benchmarks.readme_table
 
 proto: setup
 	@$(BIN)/python -m novacron.contracts.protobuf
