@@ -50,6 +50,8 @@ class ServableModel(Protocol):
     def prepare(self, tensors: Tensors) -> dict[str, NDArray[np.generic]]:
         """Check one request and bring it to fixed-shape rows.
 
+        `novacron.models.tensor_checks.check_tensors` tells whatever the specs alone can tell.
+
         Returns:
             Arrays with the rows on axis 0 whose other axes do not depend on the request, so that
             the rows of several requests concatenate.
