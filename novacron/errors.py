@@ -9,10 +9,12 @@
     |   `-- PayloadTooLargeError       413  more bytes or rows than the limit
     |-- NotFoundError                  404 NOT_FOUND            exit 2
     |   |-- ModelNotFoundError         404  no such model, version or alias
-    |   `-- DatasetNotFoundError       404  no such data set, or its files are not there
+    |   |-- DatasetNotFoundError       404  no such data set, or its files are not there
+    |   `-- UnknownNameError           404  no such parameter, group, target or scenario
     |-- FeatureMismatchError           409 FAILED_PRECONDITION  exit 1
     |-- ArtifactError                  409 FAILED_PRECONDITION  exit 1  digest or format is wrong
     |-- GateRefusedError               409 FAILED_PRECONDITION  exit 3
+    |-- EpisodeFinishedError           409 FAILED_PRECONDITION  exit 1  reset the environment first
     |-- OverloadedError                429 RESOURCE_EXHAUSTED   exit 1  retry after `retry_after_s`
     |-- NotReadyError                  503 UNAVAILABLE          exit 1
     `-- MissingDependencyError         500 INTERNAL             exit 1  an extra is not installed
@@ -21,6 +23,8 @@ Every error says what was got, what was expected and what to do; `assert` is kep
 invariants.
 """
 
+import difflib
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -116,6 +120,25 @@ class DatasetNotFoundError(NotFoundError):
     """No data set of that name, or its files are not where `NOVACRON_DATA_DIR` points."""
 
 
+class UnknownNameError(NotFoundError):
+    """No parameter, parameter group, target or scenario of that name.
+
+    Args:
+        kind: What was looked up, e.g. `parameter group`.
+        got: The name asked for.
+        known: The names that exist.
+    """
+
+    def __init__(self, *, kind: str, got: str, known: Sequence[str]) -> None:
+        near = difflib.get_close_matches(got, known, n=1)
+        super().__init__(
+            f"There is no {kind} {got!r}; known: {', '.join(known)}.",
+            remedy=f"Did you mean {near[0]!r}?" if near else "Use one of the known names.",
+        )
+        self.got = got
+        self.known = tuple(known)
+
+
 class FeatureMismatchError(NovacronError):
     """A model was trained on other features than the ones this code computes."""
 
@@ -136,6 +159,13 @@ class GateRefusedError(NovacronError):
     http_status = 409
     grpc_status = "FAILED_PRECONDITION"
     exit_code = 3
+
+
+class EpisodeFinishedError(NovacronError):
+    """A step was asked of an environment that is not running: never reset, or finished."""
+
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
 
 
 class OverloadedError(NovacronError):
