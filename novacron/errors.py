@@ -183,6 +183,10 @@ class OverloadedError(NovacronError):
         super().__init__(message, remedy=f"Retry after {retry_after_s:.1f} s.")
         self.retry_after_s = retry_after_s
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the base object plus `retry_after_s`."""
+        return super().to_dict() | {"retry_after_s": round(self.retry_after_s, 3)}
+
 
 class NotReadyError(NovacronError):
     """The service or a model of it is still loading, or is shutting down."""

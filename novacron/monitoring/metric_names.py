@@ -76,6 +76,12 @@ SERVED_LATENCY_S: Final = MetricSpec(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
     doc="time from the last byte of a request to the first byte of its answer",
 )
+SERVED_STAGE_S: Final = MetricSpec(
+    name="novacron_served_stage_seconds",
+    kind="counter",
+    labels=("model", "stage"),
+    doc="seconds requests spent in each stage: decode, queue, predict, encode",
+)
 BATCH_ROWS: Final = MetricSpec(
     name="novacron_batch_rows",
     kind="histogram",
@@ -94,5 +100,6 @@ ALL_METRICS: Final = (
     SERVED_ROWS,
     SERVED_FALLBACKS,
     SERVED_LATENCY_S,
+    SERVED_STAGE_S,
     BATCH_ROWS,
 )
