@@ -7,6 +7,7 @@ happens in between. `connect` is what code inside a job calls.
 import atexit
 import contextlib
 import fcntl
+import importlib
 import logging
 import os
 import secrets
@@ -256,6 +257,16 @@ def stop_cluster(state: ClusterState) -> int:
     return ended
 
 
+def use_cluster(state: ClusterState) -> None:
+    """Point this process and its children at a cluster: address, token, runs folder."""
+    os.environ.update(state.client_env())
+    if "ray" in sys.modules:
+        # Ray reads the mode and the token once, when it is imported.
+        raylet = importlib.import_module("ray._raylet")
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
 @contextlib.contextmanager
 def connect() -> Iterator[None]:
     """Connect to the cluster that `RAY_ADDRESS` names, as it does inside a job.
@@ -263,14 +274,14 @@ def connect() -> Iterator[None]:
     Raises:
         NotReadyError: `RAY_ADDRESS` is not set; nothing is started in its place.
     """
-    import ray  # ray takes two seconds to import
-
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         raise NotReadyError(
             "RAY_ADDRESS is not set, so there is no cluster to connect to.",
-            remedy='Submit this as a job, or run `novacron up` and `eval "$(novacron env)"`.',
+            remedy="Submit this as a job, or run `novacron up` and `eval \"$(novacron env)\"`.",
         )
+    import ray  # two seconds, which commands that need no cluster do not pay
+
     ray.init(address=address, configure_logging=False, log_to_driver=False)
     try:
         yield
