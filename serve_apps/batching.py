@@ -1,0 +1,326 @@
+"""Joins the rows of waiting requests into one model call, without ever waiting for a timer.
+
+Work-conserving: an idle model runs whatever waits; while it runs, the next batch gathers. Large
+requests are cut to the batch limit and put together again, a request that makes the model fail
+fails alone, and the queue is bounded by rows and by the wait it predicts.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from novacron.errors import NotReadyError, NovacronError, OverloadedError
+from novacron.models.base import Tensors
+from serve_apps.config import BatchingConfig
+
+Predict = Callable[[Tensors], Mapping[str, NDArray[np.generic]]]
+Answers = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchedAnswer:
+    """A caller's own rows, and where their time went.
+
+    `queue_s` runs from submission to the first model call with a row of it, `predict_s` sums the
+    model calls that its rows took part in.
+    """
+
+    tensors: Answers
+    queue_s: float
+    predict_s: float
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One request in the queue: its rows, how many were taken, and what came back so far."""
+
+    rows: Tensors
+    n_rows: int
+    future: asyncio.Future[BatchedAnswer]
+    submitted_s: float
+    taken: int = 0
+    queue_s: float = 0.0
+    predict_s: float = 0.0
+    parts: list[Mapping[str, NDArray[np.generic]]] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        return self.n_rows - self.taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Rows [start, stop) of one request, its share of a batch."""
+
+    waiting: _Waiting
+    start: int
+    stop: int
+
+    def rows(self) -> dict[str, NDArray[np.generic]]:
+        return {name: array[self.start : self.stop] for name, array in self.waiting.rows.items()}
+
+
+class CostModel:
+    """Predicts the seconds of a model call from its rows: a line fitted to recent calls.
+
+    Exponentially weighted least squares over (rows, seconds); slope and intercept never negative.
+    """
+
+    def __init__(self, decay: float = 0.9) -> None:
+        self._decay = decay
+        self._weight = self._rows = self._seconds = self._rows_rows = self._rows_seconds = 0.0
+
+    def observe(self, n_rows: int, seconds: float) -> None:
+        """Take one finished call into account."""
+        keep = self._decay
+        self._weight = keep * self._weight + 1.0
+        self._rows = keep * self._rows + n_rows
+        self._seconds = keep * self._seconds + seconds
+        self._rows_rows = keep * self._rows_rows + n_rows * n_rows
+        self._rows_seconds = keep * self._rows_seconds + n_rows * seconds
+
+    def predict_s(self, n_rows: int) -> float:
+        """Return the expected seconds of one call; 0 before any call was seen."""
+        if not self._weight:
+            return 0.0
+        mean_rows, mean_s = self._rows / self._weight, self._seconds / self._weight
+        variance = self._rows_rows / self._weight - mean_rows**2
+        covariance = self._rows_seconds / self._weight - mean_rows * mean_s
+        # All calls of one size say nothing of the slope: then the time is taken as per row.
+        slope = mean_s / mean_rows if variance < 1e-9 else covariance / variance
+        slope = min(max(slope, 0.0), mean_s / mean_rows)
+        return mean_s + slope * (n_rows - mean_rows)
+
+
+class Batcher:
+    """The queue in front of one model version. All methods run on one event loop.
+
+    Args:
+        predict: Answers joined rows; called in the batcher's own thread, one call at a time.
+        config: Limits of batch and queue.
+        name: Named in errors.
+        observe: Called with the rows of every model call.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        config: BatchingConfig,
+        *,
+        name: str,
+        observe: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._predict = predict
+        self._config = config
+        self._name = name
+        self._observe = observe
+        self._clock = clock
+        self._cost = CostModel()
+        self._queue: deque[_Waiting] = deque()
+        self._queued_rows = 0
+        self._running_rows = 0
+        self._runner: asyncio.Task[None] | None = None
+        self._full = asyncio.Event()
+        self._closed = False
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"predict-{name}")
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for a model call, without those in one."""
+        return self._queued_rows
+
+    def predict_wait_s(self) -> float:
+        """Return the expected seconds until everything now here is answered."""
+        full, rest = divmod(self._queued_rows, self._config.max_batch_rows)
+        wait_s = full * self._cost.predict_s(self._config.max_batch_rows)
+        for n_rows in (rest, self._running_rows):
+            wait_s += self._cost.predict_s(n_rows) if n_rows else 0.0
+        return wait_s
+
+    async def submit(self, rows: Tensors, n_rows: int) -> BatchedAnswer:
+        """Queue prepared rows and wait for their answers, in their order.
+
+        Cancelling the call takes its rows out of the queue.
+
+        Raises:
+            OverloadedError: The queue is full or too slow.
+            NotReadyError: The batcher is draining.
+            Exception: Whatever the model raised for these rows.
+        """
+        self._admit(n_rows)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(rows, n_rows, loop.create_future(), self._clock())
+        self._queue.append(waiting)
+        self._queued_rows += n_rows
+        if self._queued_rows >= self._config.max_batch_rows:
+            self._full.set()
+        if self._runner is None:
+            self._runner = loop.create_task(self._run())
+        try:
+            return await waiting.future
+        except asyncio.CancelledError:
+            self._forget(waiting)
+            raise
+
+    async def drain(self) -> None:
+        """Refuse new requests, answer those that wait, and end the thread."""
+        self._closed = True
+        self._full.set()
+        if self._runner is not None:
+            await self._runner
+        self._thread.shutdown(wait=False)
+
+    def _admit(self, n_rows: int) -> None:
+        if self._closed:
+            raise NotReadyError(
+                f"{self._name} is shutting down.", remedy="Retry: another replica will answer."
+            )
+        queued = self._queued_rows
+        wait_s = self.predict_wait_s()
+        if queued and queued + n_rows > self._config.max_queued_rows:
+            raise OverloadedError(
+                f"{self._name}: {queued} rows wait already, {n_rows} more exceed the limit "
+                f"of {self._config.max_queued_rows}.",
+                retry_after_s=max(wait_s, self._config.min_retry_after_s),
+            )
+        if wait_s > self._config.max_wait_s:
+            raise OverloadedError(
+                f"{self._name}: the wait would be {wait_s:.2f} s, the limit is "
+                f"{self._config.max_wait_s:g} s.",
+                retry_after_s=max(
+                    wait_s - self._config.max_wait_s, self._config.min_retry_after_s
+                ),
+            )
+
+    async def _run(self) -> None:
+        """Run batches until nobody waits; at most one such task exists."""
+        try:
+            while self._queue:
+                await self._linger()
+                batch = self._take()
+                if batch:
+                    await self._answer(batch)
+        finally:
+            self._runner = None
+
+    async def _linger(self) -> None:
+        """Wait for more rows, only if a delay is configured and the batch is not full."""
+        left_s = self._queue[0].submitted_s + self._config.max_delay_s - self._clock()
+        if left_s <= 0 or self._closed or self._queued_rows >= self._config.max_batch_rows:
+            return
+        self._full.clear()
+        try:
+            await asyncio.wait_for(self._full.wait(), left_s)
+        except TimeoutError:
+            return
+
+    def _take(self) -> list[_Slice]:
+        """Take rows for one call, oldest request first, passing over cancelled requests."""
+        room = self._config.max_batch_rows
+        batch: list[_Slice] = []
+        now_s = self._clock()
+        while self._queue and room:
+            waiting = self._queue[0]
+            count = min(waiting.left, room)
+            if count:
+                if waiting.taken == 0:
+                    waiting.queue_s = now_s - waiting.submitted_s
+                batch.append(_Slice(waiting, waiting.taken, waiting.taken + count))
+                waiting.taken += count
+                self._queued_rows -= count
+                room -= count
+            if not waiting.left:
+                self._queue.popleft()
+        return batch
+
+    async def _answer(self, batch: Sequence[_Slice]) -> None:
+        """Call the model for a batch; if that fails, for each request of it alone."""
+        error = await self._call(batch)
+        if error is None:
+            return
+        if len(batch) == 1:
+            self._fail(batch[0].waiting, error)
+            return
+        for part in batch:
+            if not part.waiting.future.done():
+                alone = await self._call([part])
+                if alone is not None:
+                    self._fail(part.waiting, alone)
+
+    async def _call(self, batch: Sequence[_Slice]) -> Exception | None:
+        """Call the model once and hand out the answers; return what it raised, if it did."""
+        n_rows = sum(part.stop - part.start for part in batch)
+        self._running_rows = n_rows
+        try:
+            outputs, seconds = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._predict_joined, batch, n_rows
+            )
+            self._cost.observe(n_rows, seconds)
+            self._observe(n_rows)
+        except Exception as error:  # noqa: BLE001  a model may raise anything; its caller gets it
+            return error
+        finally:
+            self._running_rows = 0
+        start = 0
+        for part in batch:
+            stop = start + part.stop - part.start
+            self._deliver(part.waiting, {k: v[start:stop] for k, v in outputs.items()}, seconds)
+            start = stop
+        return None
+
+    def _predict_joined(self, batch: Sequence[_Slice], n_rows: int) -> tuple[Answers, float]:
+        """Join, predict and check the row count; runs in the batcher's thread."""
+        started_s = self._clock()
+        parts = [part.rows() for part in batch]
+        rows = parts[0] if len(parts) == 1 else _join(parts)
+        outputs = dict(self._predict(rows))
+        for name, array in outputs.items():
+            if len(array) != n_rows:
+                raise NovacronError(
+                    f"{self._name} answered {len(array)} rows of {name!r} for {n_rows} rows.",
+                    remedy="The model's predict must keep rows on axis 0.",
+                )
+        return outputs, self._clock() - started_s
+
+    def _deliver(
+        self, waiting: _Waiting, outputs: Mapping[str, NDArray[np.generic]], predict_s: float
+    ) -> None:
+        """Keep a request's share; once all its rows are there, answer it."""
+        waiting.parts.append(outputs)
+        waiting.predict_s += predict_s
+        if sum(map(_rows_of, waiting.parts)) < waiting.n_rows or waiting.future.done():
+            return
+        try:
+            tensors = dict(outputs) if len(waiting.parts) == 1 else _join(waiting.parts)
+        except (KeyError, ValueError) as error:
+            self._fail(waiting, error)
+            return
+        waiting.future.set_result(
+            BatchedAnswer(tensors=tensors, queue_s=waiting.queue_s, predict_s=waiting.predict_s)
+        )
+
+    def _fail(self, waiting: _Waiting, error: Exception) -> None:
+        self._forget(waiting)
+        if not waiting.future.done():
+            waiting.future.set_exception(error)
+
+    def _forget(self, waiting: _Waiting) -> None:
+        """Take what is left of a request out of the queue; its place is passed over later."""
+        self._queued_rows -= waiting.left
+        waiting.taken = waiting.n_rows
+
+
+def _join(parts: Sequence[Tensors]) -> Answers:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _rows_of(tensors: Mapping[str, NDArray[np.generic]]) -> int:
+    return len(next(iter(tensors.values())))

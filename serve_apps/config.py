@@ -1,0 +1,91 @@
+"""Settings of the endpoint: what `args` in `configs/serve/*.yaml` may say, with bounds."""
+
+import re
+from typing import Annotated, Final, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+DEFAULT_ALIAS: Final = "champion"
+_MODEL_REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}(@[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?")
+
+
+def split_ref(ref: str) -> tuple[str, str]:
+    """Split `name@alias` or `name@version`; a bare name means the champion."""
+    name, _, alias = ref.partition("@")
+    return name, alias or DEFAULT_ALIAS
+
+
+def _split_list(value: object) -> object:
+    """Take `a,b` from a command line as a list."""
+    return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
+
+
+def _check_ref(ref: str) -> str:
+    if not _MODEL_REF.fullmatch(ref):
+        raise ValueError(f"{ref!r} is not `name`, `name@alias` or `name@version`")
+    return ref
+
+
+ModelRef = Annotated[str, AfterValidator(_check_ref)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BatchingConfig(_Settings):
+    """Limits of one model's batch and queue."""
+
+    max_batch_rows: int = Field(default=256, ge=1, le=65_536)
+    """Rows of one model call. Larger requests are split, smaller ones joined."""
+    max_queued_rows: int = Field(default=16_384, ge=1)
+    """Rows that may wait; beyond it a request gets 429."""
+    max_wait_s: float = Field(default=5.0, gt=0)
+    """Predicted wait above which a request gets 429; set it above the time of one full call."""
+    max_delay_s: float = Field(default=0.0, ge=0, le=1.0)
+    """How long an idle model waits for more rows. 0: never; a lone request is answered at once."""
+    min_retry_after_s: float = Field(default=0.1, gt=0)
+    """Smallest delay told to a refused caller."""
+
+
+class LimitsConfig(_Settings):
+    """Sizes above which a request gets 413."""
+
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
+    """Bytes of a request body, after decompression."""
+    max_request_rows: int = Field(default=8_192, ge=1)
+    """Rows of one request."""
+
+
+class ScalingConfig(_Settings):
+    """When Serve adds and removes replicas."""
+
+    min_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=4, ge=1)
+    target_ongoing_requests: float = Field(default=32.0, gt=0)
+    """Requests in flight per replica that Serve steers for. Ray's default of 2 would add replicas
+    before a batch is even half full."""
+    upscale_delay_s: float = Field(default=10.0, ge=0)
+    downscale_delay_s: float = Field(default=120.0, ge=0)
+    """Longer than the upscale delay, so that a gap in traffic does not throw a warm replica away."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError("max_replicas is below min_replicas")
+        return self
+
+
+class ReplicaConfig(_Settings):
+    """One replica process."""
+
+    num_cpus: float = Field(default=1.0, gt=0)
+    """CPUs that Ray reserves for it."""
+    compute_threads: int = Field(default=1, ge=1)
+    """Threads of the numeric libraries inside it; more than `num_cpus` slows every neighbour."""
+    max_ongoing_requests: int = Field(default=1_024, ge=512)
+    """Requests that Serve hands to a replica at once. Ray's default of 5 starves the batcher."""
+    graceful_shutdown_timeout_s: float = Field(default=30.0, ge=0)
+    """Time to answer what is in flight before a replica is killed."""
+    health_check_period_s: float = Field(default=5.0, gt=0)
+    health_check_timeout_s: float = Field(default=10.0, gt=0)

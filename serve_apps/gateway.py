@@ -1,0 +1,266 @@
+"""The HTTP skin over the data plane: a small ASGI app for the Open Inference Protocol's routes."""
+
+import logging
+import math
+import re
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from novacron.errors import (
+    NotFoundError,
+    NotReadyError,
+    NovacronError,
+    OverloadedError,
+    UnreadableInputError,
+)
+from serve_apps.dataplane import DataPlane
+from serve_apps.messages import Codec
+from serve_apps.oip import OipJson, encode_error
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+REQUEST_ID_HEADER: Final = "x-request-id"
+_AUTO_GZIP_OR_ZLIB: Final = 47  # zlib: 15-bit window + 32, the header tells which
+_JSON_CODEC: Final = OipJson()
+_ROUTES: Final = re.compile(
+    r"/v2(?:/health/(live|ready)|/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?)?/?"
+)
+
+
+class CallerGoneError(Exception):
+    """The caller closed the connection before its body was complete; nobody to answer."""
+
+
+@dataclass(slots=True)
+class Response:
+    """What goes back: status, JSON body, extra headers."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Gateway:
+    """ASGI 3 application.
+
+    Args:
+        plane: The handlers.
+        on_shutdown: Awaited when the server shuts the app down.
+        echo_request_id: Whether answers carry `X-Request-ID`; off where the server adds it, as
+            Ray Serve does.
+        new_id: Makes the id of a request that brings none.
+    """
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        *,
+        on_shutdown: Callable[[], Awaitable[None]] | None = None,
+        echo_request_id: bool = True,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self._plane = plane
+        self._on_shutdown = on_shutdown
+        self._echo_request_id = echo_request_id
+        self._new_id = new_id
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one connection event, as the ASGI server asks."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                if self._on_shutdown is not None:
+                    await self._on_shutdown()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        headers = {
+            key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
+        }
+        request_id = headers.get(REQUEST_ID_HEADER, "")[:128] or self._new_id()
+        try:
+            response = await self._route(scope, headers, receive)
+        except CallerGoneError:
+            return
+        except NovacronError as error:
+            response = _refuse(error, request_id)
+        except Exception:
+            # The boundary: whatever is not ours leaves as a 500 that names its line in the log.
+            logger.exception("request %s failed", request_id)
+            unexpected = NovacronError(
+                "The server failed to answer this request.",
+                remedy=f"Look for {request_id} in the replica's log.",
+            )
+            response = _refuse(unexpected, request_id)
+        if self._echo_request_id:
+            response.headers[REQUEST_ID_HEADER] = request_id
+        await _send(send, response, with_body=scope["method"] != "HEAD")
+
+    async def _route(
+        self, scope: Mapping[str, Any], headers: Mapping[str, str], receive: Receive
+    ) -> Response:
+        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+        route = _ROUTES.fullmatch(path)
+        if route is None:
+            return _no_route(path)
+        health, name, version, action = route.groups()
+        if action == "infer":
+            if scope["method"] != "POST":
+                return _not_allowed("POST")
+            return await self._infer(name, version, headers, receive)
+        if scope["method"] not in ("GET", "HEAD"):
+            return _not_allowed("GET, HEAD")
+        if health is not None:
+            return self._health(health)
+        if name is None:
+            return _json(self._plane.server_metadata())
+        if action == "ready":
+            return _json({"name": name, "ready": self._plane.model_ready(name, version)})
+        return _json(self._plane.model_metadata(name, version))
+
+    def _health(self, kind: str) -> Response:
+        if kind == "live":
+            return _json({"live": self._plane.live()})
+        if not self._plane.ready():
+            raise NotReadyError(
+                "Not every model is loaded, or a shutdown has begun.", remedy="Retry shortly."
+            )
+        return _json({"ready": True})
+
+    async def _infer(
+        self, name: str, version: str | None, headers: Mapping[str, str], receive: Receive
+    ) -> Response:
+        body = await self._read_body(headers, receive)
+        reply = await self._plane.infer(name, version, body, codec_for(headers))
+        return Response(200, reply.body, {"server-timing": reply.timing.to_header()})
+
+    async def _read_body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+        """Read and unpack a body, never holding more than the limit.
+
+        Raises:
+            PayloadTooLargeError: It is larger than the limit, packed or unpacked.
+            UnreadableInputError: It is cut short, or its encoding is unknown or damaged.
+        """
+        declared = headers.get("content-length", "")
+        if declared.isdecimal():
+            self._plane.check_size(int(declared))
+        chunks: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGoneError
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            self._plane.check_size(size)
+            more = message.get("more_body", False)
+        if declared.isdecimal() and int(declared) != size:
+            raise UnreadableInputError(
+                field="body",
+                got=f"{size} bytes",
+                expected=f"{declared} bytes, as Content-Length says",
+                remedy="The body was cut short; send it again.",
+            )
+        return self._unpack(b"".join(chunks), headers.get("content-encoding", "identity"))
+
+    def _unpack(self, body: bytes, encoding: str) -> bytes:
+        if encoding.lower() == "identity":
+            return body
+        if encoding.lower() not in ("gzip", "deflate"):
+            raise UnreadableInputError(
+                field="Content-Encoding", got=encoding, expected="gzip, deflate or identity"
+            )
+        unpacker = zlib.decompressobj(_AUTO_GZIP_OR_ZLIB)
+        try:
+            plain = unpacker.decompress(body, self._plane.limits.max_body_bytes + 1)
+        except zlib.error as cause:
+            raise UnreadableInputError(
+                field="body", got=str(cause), expected=f"{encoding} data"
+            ) from cause
+        self._plane.check_size(len(plain))
+        if not unpacker.eof or unpacker.unused_data:
+            raise UnreadableInputError(
+                field="body",
+                got=f"{len(body)} bytes that are no single, complete stream",
+                expected=f"one complete {encoding} stream",
+                remedy="Send all of it, and nothing after it.",
+            )
+        return plain
+
+
+def codec_for(headers: Mapping[str, str]) -> Codec:
+    """Choose the wire format of a body by its headers.
+
+    Raises:
+        UnreadableInputError: A format that is not served.
+    """
+    if "inference-header-content-length" in headers:
+        raise UnreadableInputError(
+            field="Inference-Header-Content-Length",
+            got=headers["inference-header-content-length"],
+            expected="a JSON body without binary tensors",
+            remedy="Send every tensor's data in the JSON (tritonclient: binary_data=False).",
+        )
+    return _JSON_CODEC
+
+
+def _refuse(error: NovacronError, request_id: str) -> Response:
+    headers = {}
+    if isinstance(error, OverloadedError):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    return Response(error.http_status, encode_error(error, request_id=request_id), headers)
+
+
+def _no_route(path: str) -> Response:
+    error = NotFoundError(
+        f"No route {path[:100]!r}.",
+        remedy="Routes: /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME[/versions/N] "
+        "with nothing, /ready or /infer behind it.",
+    )
+    return Response(error.http_status, encode_error(error))
+
+
+def _not_allowed(methods: str) -> Response:
+    error = NovacronError("This route does not take that method.", remedy=f"Use {methods}.")
+    body = encode_error(error, code="MethodNotAllowed")
+    return Response(405, body, {"allow": methods})
+
+
+def _json(document: Mapping[str, Any]) -> Response:
+    return Response(200, orjson.dumps(document))
+
+
+async def _send(send: Send, response: Response, *, with_body: bool) -> None:
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(response.body)),
+    } | response.headers
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [(key.encode(), value.encode("latin-1")) for key, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": response.body if with_body else b""})

@@ -1,0 +1,188 @@
+"""Holds the models of one replica: loads them from the registry, proves them, swaps versions."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from novacron.errors import ModelNotFoundError, NotReadyError, NovacronError
+from novacron.models.base import ServableModel
+from serve_apps.batching import Batcher
+from serve_apps.config import BatchingConfig, split_ref
+from serve_apps.load_checks import check_loaded
+
+logger = logging.getLogger(__name__)
+
+
+class Card(Protocol):
+    """What the endpoint reads of a model card."""
+
+    features_hash: str
+
+
+class LoadedModel(Protocol):
+    """A model as the registry hands it out."""
+
+    model: ServableModel
+    name: str
+    version: str
+    card: Card
+
+
+class Store(Protocol):
+    """What the endpoint asks of the registry; `novacron.registry` has it."""
+
+    def load(self, name: str, ref: str) -> LoadedModel:
+        """Load a version by alias or number; raises a `NovacronError` saying why it cannot."""
+        ...
+
+    def resolve(self, name: str, ref: str) -> str:
+        """Return the version an alias points to now."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedModel:
+    """One version of one model, ready to answer."""
+
+    name: str
+    version: str
+    ref: str
+    """The alias or version it was asked for by."""
+    model: ServableModel
+    batcher: Batcher
+    features_hash: str
+
+
+class ModelHost:
+    """The models of one replica. All methods run on one event loop.
+
+    Args:
+        store: Where models come from; its calls run in a worker thread.
+        refs: `name@alias` or `name@version` of every model to serve. Of several refs of one name
+            the first answers requests that name no version.
+        batching: Limits of every model's queue.
+        observe_batch: Called with the model's name and the rows of each model call.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        refs: Sequence[str],
+        batching: BatchingConfig,
+        observe_batch: Callable[[str, int], None] = lambda _name, _rows: None,
+    ) -> None:
+        self._store = store
+        self._refs = tuple(refs)
+        self._batching = batching
+        self._observe_batch = observe_batch
+        self._served: dict[str, ServedModel] = {}
+        self._refreshing = asyncio.Lock()
+        self._draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model that was asked for is loaded and proven."""
+        return len(self._served) == len(self._refs) and not self._draining
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the models asked for, loaded or not."""
+        return tuple(dict.fromkeys(split_ref(ref)[0] for ref in self._refs))
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """Return the loaded versions of a model, the one that answers by default first."""
+        return tuple(dict.fromkeys(served.version for served in self._of(name)))
+
+    def get(self, name: str, version: str | None = None) -> ServedModel:
+        """Find a loaded model.
+
+        Raises:
+            ModelNotFoundError: The name or version is not served here.
+            NotReadyError: The model is served here but not loaded.
+        """
+        if name not in self.names:
+            raise ModelNotFoundError(
+                f"No model {name[:100]!r} is served here.",
+                remedy=f"Served: {', '.join(self.names)}.",
+            )
+        loaded = self._of(name)
+        if not loaded:
+            raise NotReadyError(f"Model {name!r} is still loading.", remedy="Retry shortly.")
+        for served in loaded:
+            if version in (None, served.version):
+                return served
+        raise ModelNotFoundError(
+            f"Version {version!r:.60} of model {name!r} is not served here.",
+            remedy=f"Served: {', '.join(self.versions(name))}.",
+        )
+
+    async def load(self) -> None:
+        """Load and prove every model.
+
+        Raises:
+            NovacronError: A model is not registered, damaged, or fails its checks.
+        """
+        for ref in self._refs:
+            await self._swap(ref)
+
+    async def refresh(self) -> tuple[str, ...]:
+        """Ask the registry where each alias points, and swap in what has changed.
+
+        The new version is loaded and proven beside the old one, which answers until the swap and
+        keeps answering if the new one fails. Returns the refs that changed.
+        """
+        async with self._refreshing:
+            changed = []
+            for ref in self._refs:
+                try:
+                    if await self._swap(ref):
+                        changed.append(ref)
+                except NovacronError as error:
+                    logger.warning("kept the old version of %s: %s", ref, error)
+                except Exception:
+                    logger.exception("kept the old version of %s", ref)
+            return tuple(changed)
+
+    async def drain(self) -> None:
+        """Refuse new requests and answer those that wait."""
+        self._draining = True
+        await asyncio.gather(*(served.batcher.drain() for served in self._served.values()))
+
+    def _of(self, name: str) -> list[ServedModel]:
+        served = (self._served.get(ref) for ref in self._refs)
+        return [one for one in served if one is not None and one.name == name]
+
+    async def _swap(self, ref: str) -> bool:
+        name, alias = split_ref(ref)
+        old = self._served.get(ref)
+        if old is not None:
+            version = await asyncio.to_thread(self._store.resolve, name, alias)
+            if str(version) == old.version:
+                return False
+        new = await self._load(ref)
+        self._served[ref] = new
+        logger.info("serving %s version %s", ref, new.version)
+        if old is not None:
+            await old.batcher.drain()
+        return True
+
+    async def _load(self, ref: str) -> ServedModel:
+        name, alias = split_ref(ref)
+        loaded = await asyncio.to_thread(self._store.load, name, alias)
+        await asyncio.to_thread(check_loaded, loaded.model, loaded.card.features_hash, name)
+        batcher = Batcher(
+            loaded.model.predict,
+            self._batching,
+            name=name,
+            observe=lambda n_rows: self._observe_batch(name, n_rows),
+        )
+        return ServedModel(
+            name=name,
+            version=str(loaded.version),
+            ref=ref,
+            model=loaded.model,
+            batcher=batcher,
+            features_hash=loaded.card.features_hash,
+        )

@@ -1,0 +1,78 @@
+"""Proves a model before it may answer: right features, answers as its specs promise."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from novacron.errors import ArtifactError, FeatureMismatchError, InvalidInputError
+from novacron.models.base import ServableModel, TensorSpec
+from novacron.models.tensor_checks import DTYPES, check_tensors
+
+PROBE_ROWS: Final = 3
+PROBE_LENGTH: Final = 4
+TOLERANCE_RATIO: Final = 1e-5
+"""How far a row's answer may move when other rows join the call (float32 sums reorder)."""
+
+
+def check_loaded(model: ServableModel, features_hash: str, name: str) -> None:
+    """Refuse a model that would not answer as its card and specs say.
+
+    Raises:
+        FeatureMismatchError: The card speaks of other features than the model.
+        ArtifactError: Its answers to a probe miss an output, have the wrong datatype or shape,
+            are not finite, or change when rows are answered together.
+    """
+    if model.features_hash != features_hash:
+        raise FeatureMismatchError(
+            f"Model {name!r} computes features {model.features_hash[:12]}, its card says "
+            f"{features_hash[:12]}.",
+            remedy="Train and register it again with this version.",
+        )
+    rows = model.prepare(probe_tensors(model.inputs))
+    joint = model.predict(rows)
+    check_outputs(joint, model.outputs, PROBE_ROWS, name)
+    alone = model.predict({key: array[:1] for key, array in rows.items()})
+    for output, array in joint.items():
+        if not _same(array[:1], alone[output]):
+            raise ArtifactError(
+                f"Model {name!r} answers {output!r} differently when rows are joined.",
+                remedy="Its predict must treat every row alone.",
+            )
+
+
+def check_outputs(
+    outputs: Mapping[str, NDArray[Any]], specs: tuple[TensorSpec, ...], n_rows: int, name: str
+) -> None:
+    """Compare a model's answers with the specs of its outputs.
+
+    Raises:
+        ArtifactError: An output is missing, unknown, mistyped, misshapen or not finite.
+    """
+    try:
+        got_rows = check_tensors(outputs, specs)
+    except InvalidInputError as error:
+        raise ArtifactError(f"Model {name!r} answered wrongly: {error}") from error
+    if got_rows != n_rows:
+        raise ArtifactError(f"Model {name!r} answered {got_rows} rows for {n_rows}.")
+
+
+def probe_tensors(specs: tuple[TensorSpec, ...]) -> dict[str, NDArray[Any]]:
+    """Make a small valid request from the specs of the required inputs, always the same."""
+    return {spec.name: _probe(spec) for spec in specs if spec.required}
+
+
+def _probe(spec: TensorSpec) -> NDArray[Any]:
+    shape = (PROBE_ROWS, *(PROBE_LENGTH if length == -1 else length for length in spec.shape[1:]))
+    if spec.datatype == "BYTES":
+        return np.full(shape, "probe", dtype=object)
+    values = np.arange(1, math.prod(shape) + 1, dtype=np.float64).reshape(shape)
+    return np.clip(values, spec.low, spec.high).astype(DTYPES[spec.datatype])
+
+
+def _same(left: NDArray[Any], right: NDArray[Any]) -> bool:
+    if left.dtype == object:
+        return bool(np.array_equal(left, right))
+    return bool(np.allclose(left, right, rtol=TOLERANCE_RATIO, atol=1e-9))

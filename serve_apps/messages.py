@@ -1,0 +1,71 @@
+"""One inference request and its answer, free of any wire format, and what a wire format offers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIRE_DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(object),
+}
+"""Datatypes of the Open Inference Protocol; BYTES elements are held as `str`."""
+
+DATATYPE_OF: Final = {dtype: name for name, dtype in WIRE_DTYPES.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InferRequest:
+    """What a caller asks: tensors by name, rows on axis 0.
+
+    `outputs` names the answers wanted, in order; empty means all of them. `request_id` is the
+    caller's own and comes back with the answer.
+    """
+
+    tensors: Mapping[str, NDArray[np.generic]]
+    outputs: tuple[str, ...] = ()
+    request_id: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InferAnswer:
+    """What the caller gets: the tensors it asked for, and which model version answered."""
+
+    model_name: str
+    model_version: str
+    tensors: Mapping[str, NDArray[np.generic]]
+    request_id: str | None = None
+
+
+class Codec(Protocol):
+    """A wire format: a body becomes a request, an answer becomes a body.
+
+    A codec may hold what the transport said about one body, such as the length of its header, so
+    a transport makes one for each request or shares a stateless one.
+    """
+
+    def decode(self, body: bytes) -> InferRequest:
+        """Read one request.
+
+        Raises:
+            InvalidInputError: The body is not a request; never any other error.
+        """
+        ...
+
+    def encode(self, answer: InferAnswer) -> bytes:
+        """Write one answer."""
+        ...
