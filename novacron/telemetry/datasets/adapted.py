@@ -12,15 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from novacron.contracts.fields import FieldSpec, SampleSchema
+from novacron.contracts.fields import SampleSchema
 from novacron.errors import SchemaError
-
-_ARROW_TYPES: Mapping[str, pa.DataType] = {
-    "timestamp": pa.timestamp("us", tz="UTC"),
-    "string": pa.string(),
-    "float": pa.float64(),
-    "int": pa.int64(),
-}
+from novacron.telemetry.arrow import arrow_schema
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,22 +105,14 @@ def sample_table(schema: SampleSchema, columns: Mapping[str, Any]) -> pa.Table:
             field=unknown[0], got=f"a column of {schema.name}", expected=", ".join(schema.names)
         )
     length = len(next(iter(columns.values())))
+    stored = arrow_schema(schema)
     arrays = [
-        _column(spec, columns[spec.name])
-        if spec.name in columns
-        else pa.nulls(length, _ARROW_TYPES[spec.kind])
-        for spec in schema
+        pa.array(columns[field.name], from_pandas=True).cast(field.type)
+        if field.name in columns
+        else pa.nulls(length, field.type)
+        for field in stored
     ]
-    return pa.table(arrays, schema=arrow_schema(schema))
-
-
-def arrow_schema(schema: SampleSchema) -> pa.Schema:
-    """Return the Arrow schema of a telemetry table."""
-    return pa.schema([(spec.name, _ARROW_TYPES[spec.kind]) for spec in schema])
-
-
-def _column(spec: FieldSpec, values: Any) -> pa.Array:
-    return pa.array(values, from_pandas=True).cast(_ARROW_TYPES[spec.kind])
+    return pa.table(arrays, schema=stored)
 
 
 def own_table(columns: Mapping[str, Any]) -> pa.Table:

@@ -118,7 +118,11 @@ _ANOMALY: Final = (
         purpose="anomaly: labelled server series",
         source="NetManAIOps/donut @ c8a44d91; Xu et al., WWW 2018",
         licence="none stated",
-        tables={"series": _own("normalised values", anomaly.adapt_donut, anomaly.DONUT_FILE)},
+        tables={
+            "series": _own(
+                "normalised values with point labels", anomaly.adapt_donut, anomaly.DONUT_FILE
+            )
+        },
     ),
     DataSet(
         name="anom_nab",
@@ -126,8 +130,10 @@ _ANOMALY: Final = (
         source="numenta/NAB @ ea702d75; Lavin and Ahmad, ICMLA 2015",
         licence="MIT",
         tables={
-            "series": _own("AWS and known-cause", anomaly.adapt_nab, anomaly.NAB_SERIES_FILE),
-            "windows": _own("labels", anomaly.adapt_nab_windows, anomaly.NAB_WINDOWS_FILE),
+            "series": _own("values, native units", anomaly.adapt_nab, anomaly.NAB_SERIES_FILE),
+            "windows": _own(
+                "labelled windows", anomaly.adapt_nab_windows, anomaly.NAB_WINDOWS_FILE
+            ),
         },
     ),
     DataSet(
@@ -136,11 +142,13 @@ _ANOMALY: Final = (
         source="IntelligentDDS/Nezha @ d8140101; Yu et al., FSE 2023",
         licence="MIT",
         tables={
-            "nodes": _node("pods", anomaly.adapt_nezha, anomaly.NEZHA_METRICS_FILE),
+            "nodes": _node("pods, one a minute", anomaly.adapt_nezha, anomaly.NEZHA_METRICS_FILE),
             "pods": _own(
                 "other pod metrics", anomaly.adapt_nezha_pods, anomaly.NEZHA_METRICS_FILE
             ),
-            "faults": _own("labels", anomaly.adapt_nezha_faults, anomaly.NEZHA_FAULTS_FILE),
+            "faults": _own(
+                "injected faults", anomaly.adapt_nezha_faults, anomaly.NEZHA_FAULTS_FILE
+            ),
         },
     ),
 )
@@ -152,7 +160,9 @@ _CAPACITY: Final = (
         source="own measurement; logs of logpai/loghub dd61d095",
         licence="derived numbers only",
         tables={
-            "curves": _own("by level", compression.adapt_curves, compression.CURVES_FILE),
+            "curves": _own(
+                "ratio and speed by level", compression.adapt_curves, compression.CURVES_FILE
+            ),
         },
     ),
     DataSet(
@@ -160,21 +170,27 @@ _CAPACITY: Final = (
         purpose="capacity: check of methods, not IT capacity",
         source="skforecast/skforecast-datasets @ f8c3d7fe; AEMO by tsibbledata",
         licence="BSD-3; upstream GPL-3",
-        tables={"demand": _own("hourly", capacity.adapt_energy, capacity.ENERGY_FILE)},
+        tables={"demand": _own("hourly demand", capacity.adapt_energy, capacity.ENERGY_FILE)},
     ),
     DataSet(
         name="cap_wikipedia",
         purpose="capacity: daily demand with spikes",
         source="facebook/prophet and business-science/timetk @ 181f4479",
         licence="MIT, GPL-3; page views CC0",
-        tables={"views": _own("daily", capacity.adapt_wikipedia, capacity.WIKIPEDIA_FILE)},
+        tables={
+            "views": _own("daily page views", capacity.adapt_wikipedia, capacity.WIKIPEDIA_FILE)
+        },
     ),
     DataSet(
         name="scale_genai2026",
         purpose="scaling: request rates of a small service",
         source="alibaba/clusterdata cluster-trace-v2026-GenAI @ 7a6c496e",
         licence=_CLUSTERDATA_LICENCE,
-        tables={"requests": _own("10 min", capacity.adapt_requests, capacity.REQUESTS_FILE)},
+        tables={
+            "requests": _own(
+                "requests in 10 minutes", capacity.adapt_requests, capacity.REQUESTS_FILE
+            )
+        },
     ),
 )
 
@@ -184,14 +200,16 @@ _NETWORK: Final = (
         purpose="bandwidth: rate with round trip and loss; simulator",
         source="uccmisl/5Gdataset @ 306d92eb; Raca et al., MMSys 2020",
         licence="GPL-3.0",
-        tables={"download": _link("phones", cellular.FIVE_G_FILE, cellular.adapt_five_g)},
+        tables={
+            "download": _link("phones, app Download", cellular.FIVE_G_FILE, cellular.adapt_five_g)
+        },
     ),
     DataSet(
         name="net_mahimahi",
         purpose="bandwidth and simulator: true capacity of LTE and UMTS links",
         source="ravinet/mahimahi @ ae477d43; Winstein et al., NSDI 2013",
         licence="GPL-3.0",
-        tables={"lte": _link("1 s means", cellular.LTE_FILE, cellular.adapt_lte)},
+        tables={"lte": _link("capacity, 1 s means", cellular.LTE_FILE, cellular.adapt_lte)},
     ),
     DataSet(
         name="net_skyplane",
@@ -202,9 +220,11 @@ _NETWORK: Final = (
             "throughput": _link(
                 "iperf3 tests", wan_priors.THROUGHPUT_FILE, wan_priors.adapt_region_throughput
             ),
-            "latency": _own("pings", wan_priors.adapt_region_latency, wan_priors.LATENCY_FILE),
+            "latency": _own(
+                "pings between regions", wan_priors.adapt_region_latency, wan_priors.LATENCY_FILE
+            ),
             "pairs": _own(
-                "medians by pair",
+                "medians by pair of regions",
                 wan_priors.adapt_region_pairs,
                 wan_priors.THROUGHPUT_FILE,
                 wan_priors.LATENCY_FILE,
@@ -216,7 +236,7 @@ _NETWORK: Final = (
         purpose="bandwidth at half-hour steps; drift by level shifts",
         source="WizardTim/speedtest-data",
         licence="CC-BY-4.0",
-        tables={"line": _link("home line", broadband.TELSTRA_FILE, broadband.adapt_telstra)},
+        tables={"line": _link("one home line", broadband.TELSTRA_FILE, broadband.adapt_telstra)},
     ),
     DataSet(
         name="net_tput_traces",
@@ -233,7 +253,11 @@ _PLACEMENT: Final = (
         purpose="placement: requests for four resources with anti-affinity",
         source="alibaba/clusterdata @ 7a6c496e",
         licence=_CLUSTERDATA_LICENCE,
-        tables={"instances": _own("asks", placement.adapt_dlrm, placement.DLRM_FILE)},
+        tables={
+            "instances": _own(
+                "what instances asked for", placement.adapt_dlrm, placement.DLRM_FILE
+            )
+        },
     ),
     DataSet(
         name="place_alibaba_gpu2023",
@@ -241,8 +265,8 @@ _PLACEMENT: Final = (
         source="alibaba/clusterdata @ 7a6c496e",
         licence=_CLUSTERDATA_LICENCE,
         tables={
-            "nodes": _own("capacity", placement.adapt_gpu_nodes, placement.GPU_NODES_FILE),
-            "pods": _own("asks", placement.adapt_gpu_pods, placement.GPU_PODS_FILE),
+            "nodes": _own("what nodes hold", placement.adapt_gpu_nodes, placement.GPU_NODES_FILE),
+            "pods": _own("what pods asked for", placement.adapt_gpu_pods, placement.GPU_PODS_FILE),
         },
     ),
     DataSet(
@@ -250,7 +274,9 @@ _PLACEMENT: Final = (
         purpose="placement: real VM arrivals and, in part, lifetimes",
         source="huaweicloud/trace_generation_rnn @ fa856db0; Cortez et al., SOSP 2017",
         licence="CC-BY-4.0",
-        tables={"arrivals": _own("VMs", placement.adapt_azure_v1, placement.AZURE_V1_FILE)},
+        tables={
+            "arrivals": _own("VM arrivals", placement.adapt_azure_v1, placement.AZURE_V1_FILE)
+        },
     ),
 )
 
@@ -260,7 +286,7 @@ _MACHINES: Final = (
         purpose="simulator: noise of a host; drift",
         source="Azure/AzurePublicDataset @ b469a113",
         licence="CC-BY-4.0",
-        tables={"scores": _own("benchmarks", vm.adapt_azure_noise, vm.NOISE_FILE)},
+        tables={"scores": _own("benchmark scores", vm.adapt_azure_noise, vm.NOISE_FILE)},
     ),
     DataSet(
         name="vm_bitbrains",
@@ -271,10 +297,10 @@ _MACHINES: Final = (
             "nodes": _node(
                 "VMs", vm.adapt_bitbrains, vm.BITBRAINS_VM_FILE, vm.BITBRAINS_CAPACITY_FILE
             ),
-            "io": _own("disk and network", vm.adapt_bitbrains_io, vm.BITBRAINS_VM_FILE),
-            "fleet": _own("per VM", vm.adapt_bitbrains_fleet, vm.BITBRAINS_FLEET_FILE),
+            "io": _own("disk and network rates", vm.adapt_bitbrains_io, vm.BITBRAINS_VM_FILE),
+            "fleet": _own("fleet means per VM", vm.adapt_bitbrains_fleet, vm.BITBRAINS_FLEET_FILE),
             "capacity": _own(
-                "given and used", vm.adapt_bitbrains_capacity, vm.BITBRAINS_CAPACITY_FILE
+                "what each VM was given", vm.adapt_bitbrains_capacity, vm.BITBRAINS_CAPACITY_FILE
             ),
         },
     ),

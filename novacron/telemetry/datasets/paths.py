@@ -27,10 +27,11 @@ def sift_paths(sieve: Sieve) -> None:
         if name in sieve.kept:
             spec = LINK_SCHEMA[name]
             sieve.require_between(name, spec.low or 0.0, spec.high or float("inf"))
+    t_s = sieve.kept.t_s
     latest = sieve.kept.groupby("trace", sort=False).t_s.cummax()
     before = latest.groupby(sieve.kept.trace, sort=False).shift()
-    sieve.reject(sieve.kept.t_s == before, "duplicate time within the trace")
-    sieve.reject(sieve.kept.t_s < before, "time runs backwards within the trace")
+    sieve.reject(t_s == before, "duplicate time within the trace")
+    sieve.reject(t_s < before, "time runs backwards within the trace")
 
 
 def traces_of(frame: pd.DataFrame, path_class: str) -> tuple[Trace, ...]:
