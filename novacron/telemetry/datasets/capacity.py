@@ -74,7 +74,7 @@ def adapt_wikipedia(data_dir: Path) -> Adapted:
 
 
 def _every_day(views: pd.DataFrame) -> pd.DataFrame:
-    pages = []
+    pages = [views.iloc[:0][["ts", "views", "page"]]]
     for page, rows in views.groupby("page", sort=False):
         days = pd.date_range(rows.ts.min(), rows.ts.max(), freq="D", name="ts")
         series = rows.set_index("ts").views.reindex(days)

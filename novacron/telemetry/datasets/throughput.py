@@ -51,7 +51,7 @@ def sift_throughput(data_dir: Path, set_name: str) -> Sieve:
     frame = read_native(data_dir, FILES[set_name], ["trace", "t_s", "mbps"])
     if set_name.startswith("puffer"):
         _require_megabits(frame, FILES[set_name])
-    numbers = frame.trace.map("{:04d}".format)
+    numbers = frame.trace.astype(str).str.zfill(4)
     # Times carry two decimals; as float32 they stray by up to 1e-4 s.
     sieve = Sieve(
         pd.DataFrame(

@@ -71,7 +71,7 @@ def adapt_bitbrains(data_dir: Path) -> Adapted:
     kept = sieve.kept
     columns = {
         "ts": kept.ts,
-        "node_id": "bitbrains-" + kept.vm.map("{:03d}".format),
+        "node_id": "bitbrains-" + kept.vm.astype(str).str.zfill(3),
         "cpu_ratio": kept.cpu_pct.astype(np.float64) / 100,
         "mem_ratio": kept.mem_ratio,
     }
@@ -84,7 +84,7 @@ def adapt_bitbrains_io(data_dir: Path) -> Adapted:
     kept = sieve.kept
     columns = {
         "ts": kept.ts,
-        "node_id": "bitbrains-" + kept.vm.map("{:03d}".format),
+        "node_id": "bitbrains-" + kept.vm.astype(str).str.zfill(3),
         "disk_read_kb_s": kept.disk_r_kbs,
         "disk_write_kb_s": kept.disk_w_kbs,
         "net_rx_kb_s": kept.net_rx_kbs,
@@ -130,7 +130,7 @@ def adapt_bitbrains_capacity(data_dir: Path) -> Adapted:
     sieve.require_unique("vm")
     kept = sieve.kept
     columns = {
-        "node_id": "bitbrains-" + kept.vm.map("{:03d}".format),
+        "node_id": "bitbrains-" + kept.vm.astype(str).str.zfill(3),
         "samples": kept.slots.astype(np.int64),
         "cores": kept.cores,
         "cpu_capacity_mhz": kept.cpu_cap_mhz,
