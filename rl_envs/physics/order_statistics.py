@@ -1,0 +1,163 @@
+"""When the k-th of several answers arrives: round trips with a heavy tail and lost messages.
+
+Shape legend: N batch, F followers, G times of a grid.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rl_envs.physics.quantities import FloatArray
+
+GRID = 32
+"""Times at which the arrival law is tabulated."""
+_STEPS = np.geomspace(1e-3, 1.0, GRID)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Followers:
+    """Who must answer, arrays [N, F] but `drop_ratio` and `jitter_shape` [N].
+
+    An answer takes `propagation_ms` plus a wait of median `jitter_ms` whose tail falls as the power
+    `jitter_shape`. A dropped message is sent again after the retransmission timeout.
+    """
+
+    propagation_ms: FloatArray
+    jitter_ms: FloatArray
+    jitter_shape: FloatArray
+    drop_ratio: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """Distribution of the time of the k-th answer: `cdf_NG` at `time_ms_NG`, increasing."""
+
+    time_ms_NG: FloatArray
+    cdf_NG: FloatArray
+
+
+def log_logistic_cdf(wait_ms: FloatArray, median_ms: FloatArray, shape: FloatArray) -> FloatArray:
+    """Return P(W <= wait): a body around the median and a Pareto tail of index `shape`.
+
+    Source: Fisk 1961.
+
+    >>> float(log_logistic_cdf(np.array(3.0), np.array(3.0), np.array(2.5)))
+    0.5
+    >>> float(log_logistic_cdf(np.array(-1.0), np.array(3.0), np.array(2.5)))
+    0.0
+    """
+    wait = np.maximum(wait_ms, 1e-9)
+    cdf: FloatArray = 1.0 / (1.0 + np.exp(shape * np.log(median_ms / wait)))
+    return np.where(wait_ms > 0, cdf, 0.0)
+
+
+def at_least(arrived_NGF: FloatArray, needed_N: FloatArray) -> FloatArray:
+    """Return P(at least `needed` of F independent answers have arrived) for each time.
+
+    The number of arrivals is Poisson-binomial; its distribution is built answer by answer.
+    Source: David and Nagaraja 2003, section 5.2.
+
+    >>> p = np.full((1, 1, 3), 0.5)
+    >>> at_least(p, np.array([2.0])).tolist()  # (3 + 1) / 8
+    [[0.5]]
+    """
+    followers = arrived_NGF.shape[-1]
+    none = np.ones(arrived_NGF.shape[:2])
+    counts = [none] + [np.zeros_like(none) for _ in range(followers)]
+    for follower in range(followers):
+        here = np.ascontiguousarray(arrived_NGF[:, :, follower])
+        for count in range(follower + 1, 0, -1):
+            counts[count] = counts[count] * (1.0 - here) + counts[count - 1] * here
+        counts[0] = counts[0] * (1.0 - here)
+    enough = np.zeros_like(none)
+    for count, probability in enumerate(counts):
+        enough += np.where(count >= needed_N[:, None], probability, 0.0)
+    return np.minimum(enough, 1.0)
+
+
+def kth_arrival(
+    followers: Followers, needed_N: FloatArray, rto_floor_ms: float = 200.0
+) -> Arrival:
+    """Return when the `needed_N`-th of the followers' answers arrives.
+
+    It cannot be before the needed-th smallest propagation, so the grid starts there and reaches
+    past two retransmission timeouts.
+
+    >>> one = np.ones((1, 3))
+    >>> same = Followers(propagation_ms=10 * one, jitter_ms=2 * one, jitter_shape=np.array([4.0]),
+    ...     drop_ratio=np.array([0.0]))
+    >>> median = quantile_ms(kth_arrival(same, np.array([2.0])), 0.5)
+    >>> bool(abs(median[0] - 12.0) < 0.1)  # the middle one of three has the parent's median
+    True
+    """
+    propagation = followers.propagation_ms
+    ranked = np.sort(propagation, axis=1)
+    rank = needed_N.astype(np.int64)[:, None] - 1
+    start = np.take_along_axis(ranked, rank, axis=1)
+    longest = ranked[:, -1:]
+    rto = rto_floor_ms + longest
+    span = np.maximum(longest - start + 50.0 * followers.jitter_ms.max(axis=1, keepdims=True), rto)
+    time_NG = start + 2.0 * span * _STEPS
+    wait = time_NG[:, :, None] - propagation[:, None, :]
+    jitter = np.broadcast_to(followers.jitter_ms[:, None, :], wait.shape)
+    shape = followers.jitter_shape[:, None, None]
+    once = log_logistic_cdf(wait, jitter, shape)
+    again = log_logistic_cdf(wait - rto[:, :, None], jitter, shape)
+    drop = followers.drop_ratio[:, None, None]
+    cdf = at_least((1.0 - drop) * once + drop * again, needed_N)
+    return Arrival(time_ms_NG=time_NG, cdf_NG=cdf)
+
+
+def truncated_mean_ms(arrival: Arrival, limit_ms_N: FloatArray) -> FloatArray:
+    """Return E[min(T, limit)], the integral of the survival function up to the limit.
+
+    >>> flat = Arrival(time_ms_NG=np.array([[0.0, 10.0]]), cdf_NG=np.array([[0.0, 1.0]]))
+    >>> truncated_mean_ms(flat, np.array([4.0])).tolist()  # 4 - 4^2 / 20
+    [3.2]
+    """
+    time, survival = arrival.time_ms_NG, 1.0 - arrival.cdf_NG
+    left, right = time[:, :-1], np.minimum(time[:, 1:], limit_ms_N[:, None])
+    width = np.maximum(right - left, 0.0)
+    slope = (survival[:, 1:] - survival[:, :-1]) / (time[:, 1:] - left)
+    area = width * (survival[:, :-1] + 0.5 * slope * width)
+    total = np.minimum(time[:, 0], limit_ms_N)
+    for column in range(area.shape[1]):
+        total = total + area[:, column]
+    beyond = np.maximum(limit_ms_N - time[:, -1], 0.0)
+    mean: FloatArray = total + beyond * survival[:, -1]
+    return mean
+
+
+def probability_by(arrival: Arrival, limit_ms_N: FloatArray) -> FloatArray:
+    """Return P(T <= limit), linear between the grid's times.
+
+    >>> flat = Arrival(time_ms_NG=np.array([[0.0, 10.0]]), cdf_NG=np.array([[0.0, 1.0]]))
+    >>> probability_by(flat, np.array([4.0])).tolist()
+    [0.4]
+    """
+    time, cdf = arrival.time_ms_NG, arrival.cdf_NG
+    above = (time <= limit_ms_N[:, None]).sum(axis=1)
+    right = np.clip(above, 1, time.shape[1] - 1)[:, None]
+    t0, t1 = np.take_along_axis(time, right - 1, 1), np.take_along_axis(time, right, 1)
+    c0, c1 = np.take_along_axis(cdf, right - 1, 1), np.take_along_axis(cdf, right, 1)
+    share = np.clip((limit_ms_N[:, None] - t0) / (t1 - t0), 0.0, 1.0)
+    probability: FloatArray = (c0 + share * (c1 - c0))[:, 0]
+    return np.where(above == 0, 0.0, probability)
+
+
+def quantile_ms(arrival: Arrival, level: float) -> FloatArray:
+    """Return the time by which the answer has arrived with probability `level`.
+
+    Where the grid ends below that level, its last time.
+
+    >>> flat = Arrival(time_ms_NG=np.array([[0.0, 10.0]]), cdf_NG=np.array([[0.0, 1.0]]))
+    >>> quantile_ms(flat, 0.9).tolist()
+    [9.0]
+    """
+    time, cdf = arrival.time_ms_NG, arrival.cdf_NG
+    above = np.clip((cdf < level).sum(axis=1), 1, time.shape[1] - 1)[:, None]
+    t0, t1 = np.take_along_axis(time, above - 1, 1), np.take_along_axis(time, above, 1)
+    c0, c1 = np.take_along_axis(cdf, above - 1, 1), np.take_along_axis(cdf, above, 1)
+    share = np.clip((level - c0) / np.maximum(c1 - c0, 1e-12), 0.0, 1.0)
+    value: FloatArray = (t0 + share * (t1 - t0))[:, 0]
+    return value
