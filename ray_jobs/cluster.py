@@ -4,7 +4,6 @@
 happens in between. `connect` is what code inside a job calls.
 """
 
-import atexit
 import contextlib
 import fcntl
 import importlib
@@ -12,14 +11,13 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Final, Self
 
 from novacron.errors import NotReadyError
@@ -31,8 +29,11 @@ from ray_jobs.cluster_state import (
     port_or_free,
     read_state,
     remove_state,
+    state_path,
     write_state,
 )
+from ray_jobs.guard import Guard
+from ray_jobs.interrupts import interrupts_raise, signals_ignored
 from ray_jobs.locations import RUNS_DIR_VARIABLE
 from ray_jobs.processes import MARKER, end_cluster_processes, find_cluster_processes
 
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 
 # Unix socket paths end at 107 characters and Ray appends about 70 to this folder.
 _TEMP_ROOT: Final = Path("/tmp")  # noqa: S108 - a private folder is made in it
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a shell or an outer job may have set about another cluster.
 _FOREIGN_VARIABLES: Final = (
     "RAY_ADDRESS",
@@ -52,20 +52,12 @@ _FOREIGN_VARIABLES: Final = (
 )
 
 
-class Terminated(KeyboardInterrupt):
-    """The process was asked to end by a signal other than Ctrl-C."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"signal {signum}")
-        self.exit_code = 128 + signum
-
-
 class LocalCluster:
     """One Ray cluster on this machine, in processes and folders of its own.
 
     As a context manager it starts the cluster, or takes the healthy one that is already running
     for this runs folder, and at the end stops it if it started it. An interrupt at any moment,
-    the start included, ends every process it started.
+    the start included, ends every process it started; so does the end of this process by force.
 
     Args:
         config: How to start it.
@@ -80,6 +72,7 @@ class LocalCluster:
         self._cluster_id = ""
         self._session_ids: set[int] = set()
         self._temp_dir: Path | None = None
+        self._guard: Guard | None = None
         self._signals = contextlib.ExitStack()
         self._state: ClusterState | None = None
         self.reused = False
@@ -95,9 +88,11 @@ class LocalCluster:
 
     def __enter__(self) -> Self:
         self._signals.enter_context(interrupts_raise())
-        # The last net: an interrupt between two statements of ours still ends the cluster.
-        atexit.register(self._stop_if_ours)
-        self.start()
+        try:
+            self._start()
+        except BaseException:
+            self._signals.close()
+            raise
         return self
 
     def __exit__(
@@ -106,8 +101,10 @@ class LocalCluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop_if_ours()
-        atexit.unregister(self._stop_if_ours)
+        if self.keep:
+            self._release_guard()
+        elif not self.reused:
+            self.stop()
         self._signals.close()
 
     def start(self) -> ClusterState:
@@ -116,20 +113,10 @@ class LocalCluster:
         Raises:
             NotReadyError: It could not be started in `config.attempts` attempts.
         """
-        with interrupts_raise(), _only_one_starter(self._runs):
-            running = read_state(self._runs)
-            if running is not None and running.is_healthy():
-                self._state, self.reused = running, True
-                return running
-            if running is not None:
-                log.info("the cluster started at %s no longer answers", running.started_at)
-                stop_cluster(running)
-            try:
-                self._state = self._start_anew()
-            except BaseException:
-                self.stop()
-                raise
-            return self._state
+        with interrupts_raise():
+            state = self._start()
+            self._release_guard()
+        return state
 
     def stop(self) -> int:
         """End every process this object started and remove their folder.
@@ -147,13 +134,31 @@ class LocalCluster:
                 remove_state(self._runs)
             if self._temp_dir is not None:
                 shutil.rmtree(self._temp_dir, ignore_errors=True)
+            self._release_guard()
             self._cluster_id, self._temp_dir, self._state = "", None, None
             self._session_ids = set()
         return ended
 
-    def _stop_if_ours(self) -> None:
-        if not self.reused and not self.keep:
-            self.stop()
+    def _release_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.release()
+            self._guard = None
+
+    def _start(self) -> ClusterState:
+        with _only_one_starter(self._runs):
+            running = read_state(self._runs)
+            if running is not None and running.is_healthy():
+                self._state, self.reused = running, True
+                return running
+            if running is not None:
+                log.info("the cluster started at %s no longer answers", running.started_at)
+                stop_cluster(running)
+            try:
+                self._state = self._start_anew()
+            except BaseException:
+                self.stop()
+                raise
+            return self._state
 
     def _start_anew(self) -> ClusterState:
         reason = ""
@@ -172,6 +177,7 @@ class LocalCluster:
     def _start_once(self) -> ClusterState:
         self._cluster_id = secrets.token_hex(8)
         self._temp_dir = Path(tempfile.mkdtemp(prefix="nc-", dir=_TEMP_ROOT))
+        self._guard = Guard(self._cluster_id, [self._temp_dir, state_path(self._runs)])
         ports = free_ports(10)
         dashboard_port = port_or_free(self._config.dashboard_port)
         token_path = _write_token(self._runs) if self._config.auth == "token" else None
@@ -188,6 +194,7 @@ class LocalCluster:
                 start_new_session=True,
             )
         self._session_ids = {process.pid}
+        self._guard.watch_session(process.pid)
         self._wait_for_start(process, log_path)
         state = ClusterState(
             cluster_id=self._cluster_id,
@@ -212,9 +219,13 @@ class LocalCluster:
     def _wait_for_start(self, process: "subprocess.Popen[bytes]", log_path: Path) -> None:
         try:
             code = process.wait(timeout=self._config.start_timeout_s)
-        except subprocess.TimeoutExpired as cause:
+        except BaseException as cause:
+            process.kill()
+            process.wait()
+            if not isinstance(cause, subprocess.TimeoutExpired):
+                raise
             raise NotReadyError(
-                f"`ray start` took more than {self._config.start_timeout_s:.0f} s."
+                f"`ray start` took more than {self._config.start_timeout_s:.3g} s."
             ) from cause
         if code != 0:
             lines = log_path.read_text(errors="replace").strip().splitlines()
@@ -278,7 +289,7 @@ def connect() -> Iterator[None]:
     if not address:
         raise NotReadyError(
             "RAY_ADDRESS is not set, so there is no cluster to connect to.",
-            remedy="Submit this as a job, or run `novacron up` and `eval \"$(novacron env)\"`.",
+            remedy='Submit this as a job, or run `novacron up` and `eval "$(novacron env)"`.',
         )
     import ray  # two seconds, which commands that need no cluster do not pay
 
@@ -287,45 +298,6 @@ def connect() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def interrupts_raise() -> Iterator[None]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into an exception; ignore those that follow.
-
-    A second Ctrl-C is a plea to hurry, and must not cut the clean-up short.
-    """
-
-    def on_signal(signum: int, _frame: FrameType | None) -> None:
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise Terminated(signum)
-
-    with _handlers(on_signal):
-        yield
-
-
-@contextlib.contextmanager
-def signals_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C, SIGTERM and SIGHUP for the length of a clean-up."""
-    with _handlers(signal.SIG_IGN):
-        yield
-
-
-@contextlib.contextmanager
-def _handlers(
-    handler: Callable[[int, FrameType | None], None] | signal.Handlers,
-) -> Iterator[None]:
-    try:
-        before = {each: signal.signal(each, handler) for each in _SIGNALS}
-    except ValueError:  # not the main thread, which alone may set handlers
-        yield
-        return
-    try:
-        yield
-    finally:
-        for each, previous in before.items():
-            signal.signal(each, previous)
 
 
 @contextlib.contextmanager

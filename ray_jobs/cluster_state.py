@@ -97,10 +97,15 @@ def cluster_dir(runs: Path) -> Path:
     return runs / "cluster"
 
 
+def state_path(runs: Path) -> Path:
+    """Return the file that says where the cluster is."""
+    return cluster_dir(runs) / _STATE_FILE
+
+
 def read_state(runs: Path) -> ClusterState | None:
     """Return what was written about the last cluster, None where nothing or nothing readable."""
     try:
-        text = (cluster_dir(runs) / _STATE_FILE).read_text()
+        text = state_path(runs).read_text()
         return ClusterState.model_validate_json(text)
     except (OSError, ValidationError):
         return None
@@ -108,7 +113,7 @@ def read_state(runs: Path) -> ClusterState | None:
 
 def write_state(state: ClusterState) -> None:
     """Write the state in one step, so that no reader sees half of it."""
-    path = cluster_dir(state.runs_dir) / _STATE_FILE
+    path = state_path(state.runs_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
     draft.write_text(state.model_dump_json(indent=1) + "\n")
@@ -117,7 +122,7 @@ def write_state(state: ClusterState) -> None:
 
 def remove_state(runs: Path) -> None:
     """Forget the cluster."""
-    (cluster_dir(runs) / _STATE_FILE).unlink(missing_ok=True)
+    state_path(runs).unlink(missing_ok=True)
 
 
 def free_ports(count: int) -> list[int]:

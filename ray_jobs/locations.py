@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from novacron.errors import DatasetNotFoundError
+
+if TYPE_CHECKING:
+    from novacron.registry.config import RegistryConfig
 
 RUNS_DIR_VARIABLE: Final = "NOVACRON_RUNS_DIR"
 DATA_DIR_VARIABLE: Final = "NOVACRON_DATA_DIR"
@@ -35,3 +38,15 @@ def data_dir() -> Path | None:
             remedy="Set it to the folder of the traces, or unset it to use generated ones.",
         )
     return path
+
+
+def registry_config() -> "RegistryConfig":
+    """Return the registry named by the environment; by default it lies in the runs folder.
+
+    Raises:
+        ConfigError: A variable holds a setting that is not allowed.
+    """
+    from novacron.registry.config import VARIABLES, RegistryConfig
+
+    root = os.environ.get(VARIABLES["root"]) or str(runs_dir() / "registry")
+    return RegistryConfig.from_mapping({**os.environ, VARIABLES["root"]: root})
