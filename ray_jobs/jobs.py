@@ -28,6 +28,7 @@ WORKING_DIR_EXCLUDES: Final = (
     "*.db",
 )
 _TERMINAL: Final = ("SUCCEEDED", "FAILED", "STOPPED")
+_ACCEPT_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.5
 _BYTES_FOR_ONE_MORE_SECOND: Final = 500_000
 
@@ -68,7 +69,7 @@ class Jobs:
         env: Mapping[str, str] | None = None,
         submission_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        accept_timeout_s: float = 60.0,
+        cpus: float = 0,
     ) -> str:
         """Upload `working_dir`, start `command` in it, and return the submission id.
 
@@ -79,13 +80,13 @@ class Jobs:
             submission_id: A name of the caller's choice, so that a second submission of the same
                 work is refused.
             metadata: Shown beside the job in the dashboard.
-            accept_timeout_s: How long to wait for a node to be ready to take jobs.
+            cpus: CPU slots of the command itself; tasks that it starts ask for their own.
 
         Raises:
             InvalidInputError: The id is taken.
             NotReadyError: No node takes jobs.
         """
-        deadline = time.monotonic() + accept_timeout_s
+        deadline = time.monotonic() + _ACCEPT_TIMEOUT_S
         while True:
             try:
                 return str(
@@ -93,6 +94,7 @@ class Jobs:
                         entrypoint=shlex.join(command),
                         submission_id=submission_id,
                         metadata=dict(metadata or {}),
+                        entrypoint_num_cpus=cpus or None,
                         runtime_env={
                             "working_dir": str(working_dir),
                             "excludes": list(WORKING_DIR_EXCLUDES),
