@@ -17,11 +17,20 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 CodeArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
+DigestArray = NDArray[np.uint64]
 
 NO_TS_US: Final = int(np.iinfo(np.int64).min)
 """Stands for an empty timestamp in arrays of microseconds."""
 NO_CODE: Final = -1
 """Stands for an empty string in arrays of codes."""
+OVER_LIMIT: Final = -2
+"""Stands for a word that a full vocabulary did not take."""
+US: Final = 1_000_000
+"""Microseconds in a second."""
+
+_RADIX_LIMIT: Final = 65_536
+_DIGEST_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
+_DIGEST_SHIFT: Final = np.uint64(29)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +47,17 @@ class RawBlock:
 
 
 class Vocabulary:
-    """Numbers strings in order of first appearance; shared by all blocks of one run."""
+    """Numbers strings in order of first appearance; shared by all blocks of one run.
 
-    def __init__(self) -> None:
+    Args:
+        limit: Words it takes; any further word gets the code `OVER_LIMIT` and is not kept.
+    """
+
+    def __init__(self, limit: int = 1_000_000) -> None:
         self.words: list[str] = []
+        self._limit = limit
+        self._arrow = pa.array([], pa.string())
+        self._ranks: CodeArray = np.empty(0, np.int32)
         self._codes: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -49,8 +65,11 @@ class Vocabulary:
 
     def code(self, word: str) -> int:
         """Return the code of a word, giving it the next one if it is new."""
-        found = self._codes.setdefault(word, len(self.words))
-        if found == len(self.words):
+        found = self._codes.get(word)
+        if found is None:
+            if len(self.words) >= self._limit:
+                return OVER_LIMIT
+            found = self._codes[word] = len(self.words)
             self.words.append(word)
         return found
 
@@ -67,15 +86,17 @@ class Vocabulary:
     def decode(self, codes: CodeArray) -> pa.StringArray:
         """Return codes as an Arrow string column; `NO_CODE` becomes null."""
         indices = pa.array(codes, mask=codes == NO_CODE)
-        words = pa.array(self.words, pa.string())
-        return pa.DictionaryArray.from_arrays(indices, words).cast(pa.string())
+        if len(self._arrow) != len(self.words):
+            self._arrow = pa.array(self.words, pa.string())
+        return pa.DictionaryArray.from_arrays(indices, self._arrow).cast(pa.string())
 
     def ranks(self) -> CodeArray:
         """Return for each code its place in the sorted order of the words."""
-        order = sorted(range(len(self.words)), key=self.words.__getitem__)
-        ranks = np.empty(len(order), np.int32)
-        ranks[np.array(order, np.int64)] = np.arange(len(order), dtype=np.int32)
-        return ranks
+        if len(self._ranks) != len(self.words):
+            order = sorted(range(len(self.words)), key=self.words.__getitem__)
+            self._ranks = np.empty(len(order), np.int32)
+            self._ranks[np.array(order, np.int64)] = np.arange(len(order), dtype=np.int32)
+        return self._ranks
 
 
 @dataclass(slots=True)
@@ -170,9 +191,42 @@ def concat_blocks(blocks: Sequence[RowBlock]) -> RowBlock:
     )
 
 
+def row_digests(block: RowBlock, index: IntArray) -> DigestArray:
+    """Return a digest of the measured values and labels of the rows at `index`."""
+    digest: DigestArray = np.zeros(len(index), np.uint64)
+    for values in block.metrics.values():
+        # Adding zero makes -0.0 equal to 0.0.
+        digest = _mix(digest, (values[index] + 0.0).view(np.uint64))
+    for codes in block.labels.values():
+        digest = _mix(digest, codes[index].astype(np.uint64))
+    return digest
+
+
+def grown(array: IntArray, size: int, fill: int) -> IntArray:
+    """Return a state array with room for `size` entries, padded with `fill`.
+
+    It grows to twice the need, so that many small growths stay cheap.
+    """
+    if len(array) >= size:
+        return array
+    return np.concatenate([array, np.full(2 * size - len(array), fill, np.int64)])
+
+
+def stable_order(codes: CodeArray) -> IntArray:
+    """Return the stable sorting order of codes, by radix sort where they fit 16 bits."""
+    if len(codes) and codes.max() < _RADIX_LIMIT:
+        return np.argsort(codes.astype(np.uint16), kind="stable")
+    return np.argsort(codes, kind="stable")
+
+
 def iso_utc(ts_us: int) -> str:
     """Return microseconds since 1970 as ISO 8601 with `Z`, for any year; empty if missing."""
     return "" if ts_us == NO_TS_US else f"{np.datetime64(ts_us, 'us')}Z"
+
+
+def _mix(digest: DigestArray, bits: DigestArray) -> DigestArray:
+    mixed = (digest ^ bits) * _DIGEST_PRIME
+    return mixed ^ (mixed >> _DIGEST_SHIFT)
 
 
 def _names(mappings: Iterable[Iterable[str]]) -> list[str]:

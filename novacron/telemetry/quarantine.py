@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TextIO
@@ -59,7 +59,7 @@ MAX_RAW_CHARS: Final = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """One rejected row: the first rule it broke, in the order of `REASONS`.
+    """One rejected row with the first fault found, looked for in the order of `REASONS`.
 
     `row` is the line number for text files (the header is line 1) and the row index plus 1 for
     columnar ones. `raw` is the line as read, cut at `MAX_RAW_CHARS`, or the row as an object.
@@ -76,7 +76,8 @@ class Rejection:
 
     def to_json(self) -> str:
         """Return the rejection as one line of JSON without a line break."""
-        return json.dumps(asdict(self), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        content = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 class Quarantine:
