@@ -118,7 +118,7 @@ class ModelStore:
             known = self._registered_before(name, run_id, bundle_sha256(files))
             record = known or self._upload(staged, model, card, figures, run_id)
         self._backend.set_alias(name, CHALLENGER, record.version)
-        return self._resolve(name, record.version)
+        return self.resolve(name, record.version)
 
     def _upload(
         self,
@@ -211,12 +211,34 @@ class ModelStore:
             ArtifactError: A file is missing, was added or changed, or is unsafe.
             FeatureMismatchError: It was fitted on other features than this code computes.
         """
-        record = self._resolve(name, ref)
+        record = self.resolve(name, ref)
         card = record.card()
         with TemporaryDirectory(prefix="novacron-") as scratch:
             bundle_dir = self._backend.fetch_bundle(record.model_id, card.files, Path(scratch))
             model = load_checked(bundle_dir, card, max_bytes=self._max_bytes)
         return LoadedModel(model=model, name=name, version=record.version, card=card)
+
+    def resolve(self, name: str, ref: str) -> VersionRecord:
+        """Return the version an alias or number stands for now, without reading its files.
+
+        Raises:
+            ModelNotFoundError: No such name, alias or version.
+        """
+        known = self._is_name(name)
+        aliases = self._backend.aliases(name) if known else {}
+        version = aliases.get(ref, ref)
+        record = None
+        if known and version.isascii() and version.isdigit() and len(version) < 10:
+            record = self._backend.version(name, version)
+        if record is not None:
+            return record
+        numbers = [row.version for row in self._backend.versions(name)] if known else []
+        if not numbers:
+            raise self._unknown_model(name)
+        raise ModelNotFoundError(
+            f"{name} has no version or alias {ref!r}; it has {', '.join([*aliases, *numbers])}.",
+            remedy="Register or promote one first.",
+        )
 
     def card(self, name: str, ref: str = CHAMPION) -> ModelCard:
         """Return the card of a version by alias or number.
@@ -225,7 +247,7 @@ class ModelStore:
             ModelNotFoundError: No such name, alias or version.
             ArtifactError: The version has no readable card.
         """
-        return self._resolve(name, ref).card()
+        return self.resolve(name, ref).card()
 
     def models(self) -> tuple[str, ...]:
         """Return the registered names in order."""
@@ -350,23 +372,6 @@ class ModelStore:
     @property
     def _max_bytes(self) -> int:
         return self.config.max_bundle_mib * 2**20
-
-    def _resolve(self, name: str, ref: str) -> VersionRecord:
-        known = self._is_name(name)
-        aliases = self._backend.aliases(name) if known else {}
-        version = aliases.get(ref, ref)
-        record = None
-        if known and version.isascii() and version.isdigit() and len(version) < 10:
-            record = self._backend.version(name, version)
-        if record is not None:
-            return record
-        numbers = [row.version for row in self._backend.versions(name)] if known else []
-        if not numbers:
-            raise self._unknown_model(name)
-        raise ModelNotFoundError(
-            f"{name} has no version or alias {ref!r}; it has {', '.join([*aliases, *numbers])}.",
-            remedy="Register or promote one first.",
-        )
 
     def _unknown_model(self, name: str) -> ModelNotFoundError:
         names = self.models()
