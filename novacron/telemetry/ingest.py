@@ -55,6 +55,8 @@ class IngestProgress:
     source: str
     rows_read: int
     rows_rejected: int
+    reasons: dict[str, int]
+    """Rejected rows so far, by reason."""
     sources_done: int
     sources: int
 
@@ -243,6 +245,7 @@ class _Run:
                         source=self._sources[turn].name,
                         rows_read=sum(self._rows_read),
                         rows_rejected=self._quarantine.total,
+                        reasons={str(key): n for key, n in self._quarantine.counts.items()},
                         sources_done=done,
                         sources=len(self._sources),
                     )
