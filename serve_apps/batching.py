@@ -127,6 +127,7 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._queued_rows = 0
         self._running_rows = 0
+        self._call_began_s: float | None = None
         self._runner: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
         self._closed = False
@@ -136,6 +137,11 @@ class Batcher:
     def queued_rows(self) -> int:
         """Rows that wait for a model call, without those in one."""
         return self._queued_rows
+
+    @property
+    def running_s(self) -> float:
+        """Seconds that the model call in progress has taken so far; 0 when idle."""
+        return 0.0 if self._call_began_s is None else self._clock() - self._call_began_s
 
     def predict_wait_s(self) -> float:
         """Return the expected seconds until everything now here is answered."""
@@ -259,6 +265,7 @@ class Batcher:
         """Call the model once and hand out the answers; return what it raised, if it did."""
         n_rows = sum(part.stop - part.start for part in batch)
         self._running_rows = n_rows
+        self._call_began_s = self._clock()
         try:
             outputs, seconds = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._predict_joined, batch, n_rows
@@ -269,6 +276,7 @@ class Batcher:
             return error
         finally:
             self._running_rows = 0
+            self._call_began_s = None
         start = 0
         for part in batch:
             stop = start + part.stop - part.start

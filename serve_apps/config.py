@@ -1,12 +1,24 @@
 """Settings of the endpoint: what `args` in `configs/serve/*.yaml` may say, with bounds."""
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from novacron.registry.config import RegistryConfig
 
 DEFAULT_ALIAS: Final = "champion"
-_MODEL_REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}(@[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?")
+RUNS_DIR_VARIABLE: Final = "NOVACRON_RUNS_DIR"
+_MODEL_REF: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}(@[A-Za-z0-9][A-Za-z0-9_-]{0,62})?")
 
 
 def split_ref(ref: str) -> tuple[str, str]:
@@ -80,12 +92,56 @@ class ReplicaConfig(_Settings):
     """One replica process."""
 
     num_cpus: float = Field(default=1.0, gt=0)
-    """CPUs that Ray reserves for it."""
-    compute_threads: int = Field(default=1, ge=1)
-    """Threads of the numeric libraries inside it; more than `num_cpus` slows every neighbour."""
+    """CPUs that Ray reserves for it, and, rounded down but at least 1, the threads that the
+    numeric libraries inside it use."""
     max_ongoing_requests: int = Field(default=1_024, ge=512)
     """Requests that Serve hands to a replica at once. Ray's default of 5 starves the batcher."""
     graceful_shutdown_timeout_s: float = Field(default=30.0, ge=0)
     """Time to answer what is in flight before a replica is killed."""
     health_check_period_s: float = Field(default=5.0, gt=0)
     health_check_timeout_s: float = Field(default=10.0, gt=0)
+    max_call_s: float = Field(default=60.0, gt=0)
+    """A model call that takes longer marks the replica unhealthy, and Serve replaces it."""
+    registry_poll_s: float = Field(default=10.0, ge=0)
+    """How often a replica asks where the aliases point; a moved alias is swapped in without a
+    restart. 0: never."""
+
+
+class AppConfig(_Settings):
+    """Everything under `args` of the application."""
+
+    models: Annotated[tuple[ModelRef, ...], BeforeValidator(_split_list)] = Field(min_length=1)
+    """`name`, `name@alias` or `name@version` of each model to serve; a bare name means the
+    champion. Of several refs of one name the first answers requests that name no version."""
+    registry: RegistryConfig = RegistryConfig()
+    """Where models come from. What is not given here is read from the environment variables that
+    `novacron.registry.config` lists."""
+    batching: BatchingConfig = BatchingConfig()
+    limits: LimitsConfig = LimitsConfig()
+    scaling: ScalingConfig = ScalingConfig()
+    replica: ReplicaConfig = ReplicaConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(set(self.models)) != len(self.models):
+            raise ValueError("models: one is listed twice")
+        if self.limits.max_request_rows > self.batching.max_queued_rows:
+            raise ValueError("limits.max_request_rows exceeds batching.max_queued_rows")
+        return self
+
+
+def resolve_registry(given: RegistryConfig, environment: Mapping[str, str]) -> RegistryConfig:
+    """Fill a registry's settings from the environment and make its folder absolute.
+
+    Replicas work in other folders than the command that deployed them, so a relative folder
+    would lead each to a registry of its own.
+
+    Raises:
+        ConfigError: A variable holds a setting that is not allowed.
+    """
+    explicit = {name: getattr(given, name) for name in given.model_fields_set}
+    settings = RegistryConfig.from_mapping(environment, **explicit)
+    root = settings.root
+    if "root" not in settings.model_fields_set and environment.get(RUNS_DIR_VARIABLE):
+        root = Path(environment[RUNS_DIR_VARIABLE]) / "registry"
+    return settings.model_copy(update={"root": root.resolve()})

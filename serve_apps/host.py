@@ -8,26 +8,13 @@ from typing import Protocol
 
 from novacron.errors import ModelNotFoundError, NotReadyError, NovacronError
 from novacron.models.base import ServableModel
+from novacron.registry.records import LoadedModel
+from novacron.registry.store import ModelStore
 from serve_apps.batching import Batcher
 from serve_apps.config import BatchingConfig, split_ref
 from serve_apps.load_checks import check_loaded
 
 logger = logging.getLogger(__name__)
-
-
-class Card(Protocol):
-    """What the endpoint reads of a model card."""
-
-    features_hash: str
-
-
-class LoadedModel(Protocol):
-    """A model as the registry hands it out."""
-
-    model: ServableModel
-    name: str
-    version: str
-    card: Card
 
 
 class Store(Protocol):
@@ -40,6 +27,24 @@ class Store(Protocol):
     def resolve(self, name: str, ref: str) -> str:
         """Return the version an alias points to now."""
         ...
+
+
+class RegistryStore:
+    """The registry as the host sees it."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+
+    def load(self, name: str, ref: str) -> LoadedModel:
+        """Load a version, see `ModelStore.load`."""
+        return self._store.load(name, ref)
+
+    def resolve(self, name: str, ref: str) -> str:
+        """Find the version behind an alias without reading its files."""
+        for record in self._store.versions(name):
+            if ref in record.aliases or ref == record.version:
+                return record.version
+        raise ModelNotFoundError(f"Model {name!r} has no alias or version {ref!r}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +99,21 @@ class ModelHost:
     def versions(self, name: str) -> tuple[str, ...]:
         """Return the loaded versions of a model, the one that answers by default first."""
         return tuple(dict.fromkeys(served.version for served in self._of(name)))
+
+    def check_health(self, max_call_s: float) -> None:
+        """Refuse to be called healthy while a model is missing or hangs in a call.
+
+        Raises:
+            NotReadyError: A model is not loaded, or a model call takes longer than `max_call_s`.
+        """
+        if not self.ready:
+            raise NotReadyError("Not every model is loaded, or a shutdown has begun.")
+        for served in self._served.values():
+            if served.batcher.running_s > max_call_s:
+                raise NotReadyError(
+                    f"A call of model {served.name!r} has run for {served.batcher.running_s:.0f} s.",
+                    remedy="The replica is replaced.",
+                )
 
     def get(self, name: str, version: str | None = None) -> ServedModel:
         """Find a loaded model.

@@ -97,8 +97,8 @@ def parse_json(body: bytes) -> Any:
             ) from cause
         raise UnreadableInputError(
             field="body",
-            got=f"{len(body)} bytes, wrong near {around!r}",
-            expected=f"complete JSON in UTF-8 ({cause.msg})",
+            got=cause.doc[max(0, cause.pos - 20) : cause.pos + 10],
+            expected=f"complete JSON in UTF-8; at {cause.pos} of {len(body)}: {cause.msg}",
             remedy="Check that the body is not cut short.",
         ) from cause
 
