@@ -67,6 +67,7 @@ class LinkProfile:
     cross_mean_ratio: float = 0.25
     cross_period_s: float = 900.0
     cross_swing_ratio: float = 0.15
+    cross_wander: float = 0.05
     mood_s: float = 900.0
     """Relaxation time of demand and cross traffic."""
     regime_stay_s: float = 6 * 3600.0
@@ -170,7 +171,7 @@ def _causes(
         clock,
         period_s=profile.cross_period_s,
         duty_ratio=0.4,
-        wander=0.05,
+        wander=profile.cross_wander,
     )
     cross = profile.cross_mean_ratio * dst_activity + mood + 0.25 * on_off
     cross = cross + profile.cross_swing_ratio * chunks
