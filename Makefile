@@ -55,6 +55,7 @@ results: setup
 proto: setup
 	@$(BIN)/python -m novacron.contracts.protobuf
 	@$(BIN)/python -m novacron.contracts.reference
+	@$(BIN)/python -m novacron.features.reference
 
 # Writes names, versions and hashes only: no hosts.
 lock:

@@ -30,6 +30,8 @@ def fingerprint(spec: FeatureSpec) -> str:
     It is the SHA-256 of the canonical JSON of the spec, `FEATURES_VERSION`, the feature names, and
     the features and sequences of fixed windows, rounded so that platforms agree.
     """
+    # Reading the spec back makes 4 and 4.0, equal in Python, equal in JSON too.
+    spec = FeatureSpec.model_validate(spec.model_dump())
     windows = golden_windows(spec)
     ts_s = 1.7e9 + 40_000.0 * np.arange(_GOLDEN_WINDOWS)
     digest = hashlib.sha256()

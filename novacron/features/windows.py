@@ -4,7 +4,7 @@ Legend: N windows (rows), W steps of history (newest last), F features, C sequen
 M windows of all channels side by side. Missing samples are NaN, nothing else is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -73,14 +73,8 @@ def window_features(
     x_CNW = _checked(spec, windows)
     rows = x_CNW[0].shape[0]
     out_NF = np.empty((rows, len(spec.names)))
-    step = max(1, _BLOCK_COLUMNS // len(spec.channels))
-    if rows > step:
-        _keep_freed_memory()
-    # 0/0 in a window without samples is NaN by contract, not an accident.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for start in range(0, rows, step):
-            chunk = slice(start, start + step)
-            _write_block(spec, [x_NW[chunk] for x_NW in x_CNW], out_NF[chunk])
+    for chunk in _chunks(rows, _BLOCK_COLUMNS // len(spec.channels)):
+        _write_block(spec, [x_NW[chunk] for x_NW in x_CNW], out_NF[chunk])
     if spec.calendar:
         out_NF[:, -len(CALENDAR_NAMES) :] = calendar_features(_checked_times(ts_s, rows))
     return out_NF
@@ -116,13 +110,9 @@ def sequence_tensor(spec: FeatureSpec, windows: Windows) -> Floats:
     x_CNW = _checked(spec, windows)
     rows, steps = x_CNW[0].shape
     out_NTC = np.empty((rows, steps, 2 * len(spec.channels)))
-    if rows > _BLOCK_COLUMNS:
-        _keep_freed_memory()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for start in range(0, rows, _BLOCK_COLUMNS):
-            chunk = slice(start, start + _BLOCK_COLUMNS)
-            for place, (channel, x_NW) in enumerate(zip(spec.channels, x_CNW, strict=True)):
-                _write_sequence(spec, channel, x_NW[chunk], out_NTC[chunk, :, 2 * place :])
+    for chunk in _chunks(rows, _BLOCK_COLUMNS):
+        for place, (channel, x_NW) in enumerate(zip(spec.channels, x_CNW, strict=True)):
+            _write_sequence(spec, channel, x_NW[chunk], out_NTC[chunk, :, 2 * place :])
     return out_NTC
 
 
@@ -131,13 +121,25 @@ def window_level(spec: FeatureSpec, windows: Windows, channel: str) -> Floats:
 
     This is the level that the relative features and sequences are ratios to, before
     `spec.log_floor` is applied.
+
+    Raises:
+        SchemaError: A channel is unknown, or shapes do not agree.
+        OutOfRangeError: A sample is infinite.
     """
-    x_CNW = _checked(spec, windows)
-    x_WM = x_CNW[spec.channels.index(channel)].T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return ewma(Block(at_least_two(_finite(channel, x_WM))), (spec.level_half_life,))[
-            0, : x_WM.shape[1]
-        ]
+    if channel not in spec.channels:
+        raise SchemaError(field="channel", got=channel, expected=" or ".join(spec.channels))
+    x_NW = _checked(spec, windows)[spec.channels.index(channel)]
+    level_N = np.empty(len(x_NW))
+    for chunk in _chunks(len(x_NW), _BLOCK_COLUMNS):
+        level_N[chunk] = _level(spec, channel, x_NW[chunk])
+    return level_N
+
+
+def _chunks(rows: int, rows_at_once: int) -> Iterator[slice]:
+    step = max(1, rows_at_once)
+    if rows > step:
+        _keep_freed_memory()
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _keep_freed_memory() -> None:
@@ -150,12 +152,33 @@ def _keep_freed_memory() -> None:
     np.empty(_KEPT_FLOATS)
 
 
+def _block(channels: Sequence[str], x_CNW: Sequence[Floats]) -> Block:
+    """Lay the windows of all channels side by side, time first."""
+    rows, steps = x_CNW[0].shape
+    x_WM = np.empty((steps, rows * len(x_CNW)))
+    for place, (channel, x_NW) in enumerate(zip(channels, x_CNW, strict=True)):
+        if np.isinf(x_NW).any():
+            raise OutOfRangeError(
+                field=channel, got=float("inf"), expected="finite numbers, NaN where missing"
+            )
+        x_WM[:, place * rows : (place + 1) * rows] = x_NW.T
+    return Block(at_least_two(x_WM))
+
+
+# In a window without samples 0/0 is NaN by contract, not an accident.
+_absent_is_nan = np.errstate(divide="ignore", invalid="ignore")
+
+
+@_absent_is_nan
+def _level(spec: FeatureSpec, channel: str, x_NW: Floats) -> Floats:
+    level_1M = ewma(_block([channel], [x_NW]), (spec.level_half_life,))
+    return level_1M[0, : len(x_NW)]
+
+
+@_absent_is_nan
 def _write_block(spec: FeatureSpec, x_CNW: list[Floats], out_NF: Floats) -> None:
     rows = len(out_NF)
-    x_WM = np.empty((spec.history, rows * len(x_CNW)))
-    for place, x_NW in enumerate(x_CNW):
-        x_WM[:, place * rows : (place + 1) * rows] = _finite(spec.channels[place], x_NW).T
-    block = Block(at_least_two(x_WM))
+    block = _block(spec.channels, x_CNW)
     counts = [len(spec.suffixes(family)) for family in CHANNEL_FAMILIES]
     out_KM = np.empty((sum(counts), block.x_WM.shape[1]))
     stop = 0
@@ -170,16 +193,17 @@ def _write_block(spec: FeatureSpec, x_CNW: list[Floats], out_NF: Floats) -> None
     for channel in spec.relative:
         place = spec.channels.index(channel)
         start, stop = stop, stop + len(spec.suffixes("relative"))
-        own = Block(at_least_two(x_WM[:, place * rows : (place + 1) * rows]))
+        own = _block([channel], [x_CNW[place]])
         out_RM = np.empty((stop - start, own.x_WM.shape[1]))
         write_relative(spec, own, out_RM)
         out_NF[:, start:stop] = out_RM[:, :rows].T
 
 
+@_absent_is_nan
 def _write_sequence(
     spec: FeatureSpec, channel: str, x_NW: Floats, out_NTC: NDArray[np.float64]
 ) -> None:
-    block = Block(at_least_two(np.ascontiguousarray(_finite(channel, x_NW).T)))
+    block = _block([channel], [x_NW])
     if channel in spec.relative:
         scaled_WM = log_ratio(spec, block)[1]
     else:
@@ -210,14 +234,6 @@ def _checked(spec: FeatureSpec, windows: Windows) -> list[Floats]:
         _last_steps(arrays[channel], spec.history) if channel in arrays else absent
         for channel in spec.channels
     ]
-
-
-def _finite(channel: str, x_NW: Floats) -> Floats:
-    if np.isinf(x_NW).any():
-        raise OutOfRangeError(
-            field=channel, got=float("inf"), expected="finite numbers, NaN where missing"
-        )
-    return x_NW
 
 
 def _last_steps(x_NT: Floats, steps: int) -> Floats:

@@ -90,7 +90,7 @@ def test_trace_windows_take_no_memory_of_their_own():
 
 def test_sequences_are_log_ratios_to_the_level_with_a_mask():
     windows = {"bandwidth_mbps": np.array([[np.nan, 4.0, np.nan, 8.0]])}
-    spec = BANDWIDTH.model_copy(update={"history": 4})
+    spec = FeatureSpec(channels=("bandwidth_mbps",), history=4, relative=("bandwidth_mbps",))
 
     x_NTC = sequence_tensor(spec, windows)
 
@@ -105,13 +105,28 @@ def test_sequences_are_log_ratios_to_the_level_with_a_mask():
 
 def test_sequences_scale_other_channels_by_their_unit():
     windows = {"rtt_ms": np.array([[100.0]]), "loss_ratio": np.array([[0.25]])}
-    spec = BANDWIDTH.model_copy(update={"history": 1})
+    spec = FeatureSpec(channels=("rtt_ms", "loss_ratio"), history=2)
 
     x_NTC = sequence_tensor(spec, windows)
 
     names = sequence_names(spec)
-    assert x_NTC[0, 0, names.index("rtt_ms__scaled")] == pytest.approx(np.log(2))
-    assert x_NTC[0, 0, names.index("loss_ratio__scaled")] == pytest.approx(0.5)
+    assert x_NTC[0, -1, names.index("rtt_ms__scaled")] == pytest.approx(np.log(2))
+    assert x_NTC[0, -1, names.index("loss_ratio__scaled")] == pytest.approx(0.5)
+
+
+def test_the_level_of_a_channel_that_is_not_there_is_refused():
+    with pytest.raises(SchemaError, match="streams"):
+        window_level(BANDWIDTH, {"bandwidth_mbps": np.ones((1, 3))}, "streams")
+
+
+def test_levels_of_many_windows_are_those_of_each_alone():
+    x_NT = np.random.default_rng(1).gamma(2.0, 5.0, (2000, 60))
+
+    level_N = window_level(BANDWIDTH, {"bandwidth_mbps": x_NT}, "bandwidth_mbps")
+
+    for at in (0, 767, 768, 1999):
+        alone = window_level(BANDWIDTH, {"bandwidth_mbps": x_NT[at : at + 1]}, "bandwidth_mbps")
+        assert level_N[at] == alone[0]
 
 
 def test_a_series_of_two_dimensions_is_refused():
