@@ -18,6 +18,7 @@ from novacron.contracts.telemetry import SCHEMAS
 from novacron.errors import ConfigError
 from novacron.monitoring.metric_names import ROWS_READ, ROWS_REJECTED
 from novacron.telemetry.ingest import IngestConfig, IngestProgress, IngestReport, ingest
+from novacron.telemetry.join import JoinConfig
 from ray_jobs.answers import Answer, answer, configure_logging, facts, progress_bar
 from ray_jobs.cluster import connect
 from ray_jobs.config import load_config
@@ -34,11 +35,7 @@ def ingest_answer(
     *,
     hide_progress: bool = True,
 ) -> Answer:
-    """Ingest files and say what came of it.
-
-    Raises:
-        NovacronError: As `novacron.telemetry.ingest.ingest`.
-    """
+    """Ingest files, say what came of it, and raise what `ingest` raises."""
     with _counting(schema_name) as count, _showing(hidden=hide_progress) as show:
 
         def listen(progress: IngestProgress) -> None:
@@ -59,7 +56,7 @@ def ingest_answer(
 def _shown(report: IngestReport) -> dict[str, object]:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
     return {
-        "rows read": f"{report.rows_read:,} from {len(report.sources)} files",
+        "rows read": f"{report.rows_read:,}, files: {len(report.sources)}",
         "rows rejected": f"{report.rows_rejected:,} {f'({reasons})' if reasons else ''}",
         "entities": f"{report.entities:,}",
         "grid": f"{report.steps:,} steps, {report.completeness_ratio:.2%} with a sample",
@@ -112,17 +109,17 @@ def _showing(*, hidden: bool) -> Iterator[Listener]:
 
 def _config(given: argparse.Namespace) -> IngestConfig:
     config = load_config(given.config, IngestConfig) if given.config else IngestConfig()
-    join = config.join.model_dump()
-    join |= {} if given.step_s is None else {"step_s": given.step_s}
-    join |= {} if given.lateness_s is None else {"allowed_lateness_s": given.lateness_s}
-    read = config.read.model_dump()
-    read |= {"unknown_columns": "ignore"} if given.ignore_unknown_columns else {}
+    asked = {"step_s": given.step_s, "allowed_lateness_s": given.lateness_s}
+    changes = {name: value for name, value in asked.items() if value is not None}
     try:
-        return IngestConfig.model_validate(config.model_dump() | {"join": join, "read": read})
+        join = JoinConfig.model_validate(config.join.model_dump() | changes)
     except ValueError as error:
         raise ConfigError(
-            field="--step-s, --lateness-s", got=str(error), expected="seconds in range"
+            field="--step-s, --lateness-s", got=changes, expected="seconds in range"
         ) from error
+    unknown = "ignore" if given.ignore_unknown_columns else config.read.unknown_columns
+    read = config.read.model_copy(update={"unknown_columns": unknown})
+    return config.model_copy(update={"join": join, "read": read})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -178,7 +178,7 @@ class Joiner:
         if closed <= self._closed:
             return
         self._closed = closed
-        if self._pending.first_step > closed:
+        if not self._pending.blocks or self._pending.first_step > closed:
             return
         block, step = self._take_closed(closed)
         rejected, keep = self._cross_repeats(block)

@@ -242,8 +242,10 @@ class ArrowSource:
             row += batch.num_rows
 
     def first_ts_us(self) -> int | None:
-        """Return the smallest timestamp of the first batch."""
-        return next((ts for ts in map(_smallest_ts_us, self.blocks()) if ts is not None), None)
+        """Return the smallest timestamp of the first rows."""
+        start = self._table.slice(0, _PEEK_ROWS).combine_chunks().to_batches()
+        blocks = (_columnar_block(self.name, 1, b, self._schema, ("ts",)) for b in start)
+        return next((ts for ts in map(_smallest_ts_us, blocks) if ts is not None), None)
 
 
 def _columnar_block(
