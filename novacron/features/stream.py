@@ -123,7 +123,7 @@ class StreamingFeatures:
 
         Raises:
             FeatureMismatchError: The snapshot was taken with other features.
-            SchemaError: It holds more than `max_entities`.
+            SchemaError: It holds more than `max_entities`, or its arrays do not fit together.
         """
         taken_with = str(snapshot["fingerprint"])
         if taken_with != fingerprint(self.spec):
@@ -137,9 +137,13 @@ class StreamingFeatures:
             raise SchemaError(
                 field="entity_ids", got=len(entity_ids), expected=f"at most {self.max_entities}"
             )
+        ring_ECW = np.array(snapshot["windows"], dtype=np.float64)
+        last_s_E = np.array(snapshot["last_ts_s"], dtype=np.float64)
+        shape = (len(entity_ids), len(self.spec.channels), self.spec.history)
+        if ring_ECW.shape != shape or last_s_E.shape != shape[:1]:
+            raise SchemaError(field="windows", got=ring_ECW.shape, expected=str(shape))
         self._slots = OrderedDict((name, slot) for slot, name in enumerate(entity_ids))
-        self._ring_ECW = np.array(snapshot["windows"], dtype=np.float64)
-        self._last_s_E = np.array(snapshot["last_ts_s"], dtype=np.float64)
+        self._ring_ECW, self._last_s_E = ring_ECW, last_s_E
         self._next_E = np.zeros(len(entity_ids), dtype=np.intp)
         self.evictions = int(snapshot["evictions"])
 

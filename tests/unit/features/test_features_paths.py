@@ -135,6 +135,33 @@ def test_the_rows_of_a_batch_do_not_touch_each_other(data, seed):
     np.testing.assert_array_equal(shuffled, together[order])
 
 
+@pytest.mark.parametrize("history", [2, 3, 7, 8, 9, 10])
+def test_very_short_histories_agree_on_all_paths(history):
+    whole_window = (1, history)
+    spec = FeatureSpec(
+        channels=("bandwidth_mbps",),
+        history=history,
+        rolling=whole_window,
+        quantiles=(0.5,),
+        shape=True,
+        lags=(0, history - 1),
+        spikes=True,
+        frequency=True,
+        relative=("bandwidth_mbps",),
+        relative_rolling=whole_window,
+    )
+    x_T = np.random.default_rng(history).gamma(2.0, 5.0, 40)
+    x_T[[3, 4, 9]] = np.nan
+
+    whole = trace_features(spec, {"bandwidth_mbps": x_T})
+
+    for at in range(len(x_T)):
+        tensors = {"bandwidth_mbps": x_T[None, : at + 1]}
+        np.testing.assert_array_equal(request_features(spec, tensors)[0], whole[at])
+    frequency = spec.names.index("bandwidth_mbps__dominant_cycles_per_step")
+    assert np.isnan(whole[:, frequency]).all() == (history < 8)
+
+
 def test_series_longer_than_a_block_of_columns_are_continued_without_a_seam():
     rng = np.random.default_rng(3)
     x_T = rng.gamma(2.0, 5.0, 2500)

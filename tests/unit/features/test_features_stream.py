@@ -203,6 +203,15 @@ def test_a_snapshot_with_too_many_entities_is_refused():
         StreamingFeatures(SPEC, max_entities=2).restore(stream.snapshot())
 
 
+def test_a_snapshot_whose_arrays_do_not_fit_together_is_refused():
+    stream = StreamingFeatures(SPEC)
+    push(stream, "a", 0.0, 1.0)
+    snapshot = stream.snapshot()
+
+    with pytest.raises(SchemaError, match="windows"):
+        StreamingFeatures(SPEC).restore(snapshot | {"windows": snapshot["windows"][:, :, 1:]})
+
+
 @pytest.mark.parametrize("settings", [{"max_entities": 0}, {"step_s": 0.0}, {"step_s": -1.0}])
 def test_bounds_that_make_no_sense_are_refused(settings):
     with pytest.raises(OutOfRangeError, match=next(iter(settings))):
