@@ -80,23 +80,29 @@ class FeatureSpec(BaseModel):
     """Smaller values count as this one before a logarithm, in the channel's unit."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _names_what_exists(self) -> Self:
         unknown = [name for name in self.channels if name not in CHANNEL_UNITS]
         if unknown:
             raise ValueError(f"channels {unknown} are in no telemetry table")
         if not set(self.relative) <= set(self.channels):
             raise ValueError("relative must be a subset of channels")
+        for name, value in self:
+            if isinstance(value, tuple) and len(set(value)) != len(value):
+                raise ValueError(f"{name} has a repeated entry")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("two quantiles or half-lives share a name")
+        return self
+
+    @model_validator(mode="after")
+    def _stays_within_history(self) -> Self:
         for name in ("rolling", "relative_rolling"):
             if max(getattr(self, name), default=0) > self.history:
                 raise ValueError(f"{name} has a window longer than history ({self.history} steps)")
         for name in ("lags", "differences", "change_ratios", "relative_lags"):
             if max(getattr(self, name), default=0) >= self.history:
                 raise ValueError(f"{name} reaches beyond history ({self.history} steps)")
-        for name, value in self:
-            if isinstance(value, tuple) and len(set(value)) != len(value):
-                raise ValueError(f"{name} has a repeated entry")
-        if len(set(self.names)) != len(self.names):
-            raise ValueError("two quantiles or half-lives share a name")
+        if self.history > 1000 * min((*self.ewma_half_lives, self.level_half_life)):
+            raise ValueError("a half-life is so short that weights vanish within history")
         return self
 
     @property
@@ -182,17 +188,17 @@ LINK_FULL: Final = FeatureSpec(
 
 BANDWIDTH: Final = FeatureSpec(
     channels=LINK_CHANNELS,
-    history=60,
-    rolling=(5, 15),
-    lags=(0, 1),
+    history=96,
+    rolling=(5, 20),
+    lags=(0,),
     differences=(1,),
-    ewma_half_lives=(1, 4, 16),
+    ewma_half_lives=(0.5, 1, 2, 4, 8, 16, 32),
     frequency=True,
     counts=True,
-    calendar=True,
     relative=("bandwidth_mbps",),
     level_half_life=3,
-    relative_lags=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
-    relative_rolling=(5, 15, 60),
+    relative_lags=tuple(range(24)),
+    relative_rolling=(5, 10, 20, 40, 96),
 )
-"""What the bandwidth forecaster reads: mostly ratios to the EWMA level, so that links compare."""
+"""What the bandwidth forecaster reads: mostly ratios to the EWMA level, so that links compare. No
+calendar: its requests carry no time."""

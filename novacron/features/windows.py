@@ -89,7 +89,7 @@ def sequence_names(spec: FeatureSpec) -> tuple[str, ...]:
     return tuple(names)
 
 
-def sequence_tensor(spec: FeatureSpec, windows: Windows) -> Floats:
+def sequence_tensor(spec: FeatureSpec, windows: Windows, steps: int | None = None) -> Floats:
     """Bring each window to the per-step channels a recurrent model reads.
 
     A channel in `spec.relative` becomes the log ratio of each sample to the window's EWMA level;
@@ -97,18 +97,22 @@ def sequence_tensor(spec: FeatureSpec, windows: Windows) -> Floats:
     all else to log(1 + x). Each is followed by its mask: 1 where present, else 0 (and value 0).
 
     Args:
-        spec: Names the channels, `history` (the number of steps T) and the level.
+        spec: Names the channels, `history` and the level, which is that of the whole window.
         windows: As for `window_features`.
+        steps: Return only this many of the newest steps; all of `history` if None.
 
     Returns:
-        x_NTC with C = 2 x channels, see `sequence_names`.
+        x_NTC with C = 2 x channels, see `sequence_names`, and T = `steps`.
 
     Raises:
         SchemaError: A channel is unknown, or shapes do not agree.
-        OutOfRangeError: A sample is infinite.
+        OutOfRangeError: A sample is infinite, or `steps` exceeds the history.
     """
     x_CNW = _checked(spec, windows)
-    rows, steps = x_CNW[0].shape
+    steps = spec.history if steps is None else steps
+    if not 1 <= steps <= spec.history:
+        raise OutOfRangeError(field="steps", got=steps, expected=f"1 to {spec.history} steps")
+    rows = len(x_CNW[0])
     out_NTC = np.empty((rows, steps, 2 * len(spec.channels)))
     for chunk in _chunks(rows, _BLOCK_COLUMNS):
         for place, (channel, x_NW) in enumerate(zip(spec.channels, x_CNW, strict=True)):
@@ -208,9 +212,9 @@ def _write_sequence(
         scaled_WM = log_ratio(spec, block)[1]
     else:
         scaled_WM = _SEQUENCE_SCALES.get(CHANNEL_UNITS[channel], np.log1p)(block.x_WM)
-    rows = len(x_NW)
-    out_NTC[:, :, 0] = np.where(block.mask_WM > 0, scaled_WM, 0.0)[:, :rows].T
-    out_NTC[:, :, 1] = block.mask_WM[:, :rows].T
+    rows, steps, _ = out_NTC.shape
+    out_NTC[:, :, 0] = np.where(block.mask_WM > 0, scaled_WM, 0.0)[-steps:, :rows].T
+    out_NTC[:, :, 1] = block.mask_WM[-steps:, :rows].T
 
 
 def _checked(spec: FeatureSpec, windows: Windows) -> list[Floats]:

@@ -103,6 +103,21 @@ def test_sequences_are_log_ratios_to_the_level_with_a_mask():
     np.testing.assert_array_equal(present, [0, 1, 0, 1])
 
 
+def test_the_newest_steps_of_a_sequence_keep_the_level_of_the_whole_window():
+    windows = {"bandwidth_mbps": np.random.default_rng(1).gamma(2.0, 5.0, (3, BANDWIDTH.history))}
+
+    whole = sequence_tensor(BANDWIDTH, windows)
+    newest = sequence_tensor(BANDWIDTH, windows, steps=7)
+
+    np.testing.assert_array_equal(newest, whole[:, -7:])
+
+
+@pytest.mark.parametrize("steps", [0, BANDWIDTH.history + 1])
+def test_a_sequence_longer_than_the_history_is_refused(steps):
+    with pytest.raises(OutOfRangeError, match="steps"):
+        sequence_tensor(BANDWIDTH, {"rtt_ms": np.ones((1, 3))}, steps=steps)
+
+
 def test_sequences_scale_other_channels_by_their_unit():
     windows = {"rtt_ms": np.array([[100.0]]), "loss_ratio": np.array([[0.25]])}
     spec = FeatureSpec(channels=("rtt_ms", "loss_ratio"), history=2)
@@ -143,6 +158,7 @@ def test_a_series_of_two_dimensions_is_refused():
         ({"relative": ("rtt_ms",)}, "subset of channels"),
         ({"rolling": (5, 5)}, "repeated entry"),
         ({"quantiles": (0.1, 0.10000001), "rolling": (5,)}, "share a name"),
+        ({"ewma_half_lives": (0.05,)}, "weights vanish"),
         ({"window": 5}, "Extra inputs"),
     ],
 )
