@@ -8,6 +8,7 @@ import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -21,7 +22,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from novacron.errors import ArtifactError, ConfigError, NotReadyError
+from novacron.errors import ArtifactError, ConfigError, MissingDependencyError, NotReadyError
 from novacron.registry.bundle_files import BundleFile, check_names
 from novacron.registry.config import RegistryConfig
 from novacron.registry.packaging import ModelPackage, write_model_dir
@@ -33,6 +34,12 @@ CONNECT_TIMEOUT_S: Final = 5
 SCHEMA_LOCK_KEY: Final = 0x4E4F5641
 BATCH_ROWS: Final = 100
 
+# URI scheme -> (module, the extra of this project that brings it)
+DRIVERS: Final = {
+    "postgresql+psycopg2": ("psycopg2", "postgres"),
+    "s3": ("boto3", "s3"),
+}
+
 
 class MlflowBackend:
     """One connection to the records and files; safe to open from several processes at once."""
@@ -43,7 +50,9 @@ class MlflowBackend:
         Raises:
             NotReadyError: The database or server does not answer.
             ConfigError: The experiment exists and keeps its files elsewhere.
+            MissingDependencyError: The database or object store needs a driver.
         """
+        _check_drivers(config)
         self.config = config
         self._uri = config.connection_uri
         with _alone(config):
@@ -290,6 +299,15 @@ def _check_size(file: BundleFile, size_bytes: int | None) -> None:
             f"{file.path}: got {size_bytes} bytes, expected {file.size_bytes}.",
             remedy="Do not serve it; roll back, or register the model again.",
         )
+
+
+def _check_drivers(config: RegistryConfig) -> None:
+    for uri in (config.connection_uri, config.artifact_location):
+        module, extra = DRIVERS.get(uri.partition("://")[0], ("", ""))
+        if module and find_spec(module) is None:
+            raise MissingDependencyError(
+                f"{module} is not installed.", remedy=f"pip install 'novacron-ml[{extra}]'"
+            )
 
 
 @contextmanager

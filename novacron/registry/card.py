@@ -54,7 +54,7 @@ class ModelCard(BaseModel):
     kind: Text
     """Bundle kind, as in `novacron.models.bundles.LOADERS`."""
     created_at: AwareDatetime
-    data_sha256: Text
+    data_sha256: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     """Digest of the input files, or `generated:<seed>`."""
     data_source: Text
     """In words: `real traces`, or `generator seed 7`."""

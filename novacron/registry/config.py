@@ -85,9 +85,11 @@ class RegistryConfig(BaseModel):
     @property
     def connection_uri(self) -> str:
         """The tracking URI with its password, for opening the connection only."""
-        return self.tracking_uri.get_secret_value() or (
-            f"sqlite:///{self.root.resolve() / 'registry.db'}"
-        )
+        uri = self.tracking_uri.get_secret_value()
+        if uri.startswith("postgresql://"):
+            # SQLAlchemy 2.1 would take another driver for the plain form than 2.0 did.
+            return uri.replace("postgresql://", "postgresql+psycopg2://", 1)
+        return uri or f"sqlite:///{self.root.resolve() / 'registry.db'}"
 
     @property
     def location(self) -> str:

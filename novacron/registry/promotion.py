@@ -91,7 +91,7 @@ def change_champion(store: AliasStore, name: str, change: ChampionChange) -> Cha
     history = read_history(store, name)
     change = change.model_copy(update={"sequence": len(history) + 1})
     key = f"{EVENT_PREFIX}{change.sequence:06d}.{uuid.uuid4().hex[:8]}"
-    store.set_model_tag(name, key, change.model_dump_json())
+    store.set_model_tag(name, key, change.to_tag())
     # Written before read: of two processes at least one sees the other and steps back.
     rivals = [
         other_key
@@ -115,7 +115,7 @@ def _finish(store: AliasStore, name: str, key: str, change: ChampionChange) -> C
     if store.aliases(name).get(CHALLENGER) == change.version:
         store.delete_alias(name, CHALLENGER)
     done = change.model_copy(update={"state": "done"})
-    store.set_model_tag(name, key, done.model_dump_json())
+    store.set_model_tag(name, key, done.to_tag())
     return done
 
 
@@ -130,7 +130,7 @@ def _close_unfinished(store: AliasStore, name: str, change: ChampionChange) -> N
             _finish(store, name, key, other)
         else:
             abandoned = other.model_copy(update={"state": "abandoned"})
-            store.set_model_tag(name, key, abandoned.model_dump_json())
+            store.set_model_tag(name, key, abandoned.to_tag())
 
 
 def _entries(store: AliasStore, name: str) -> list[tuple[str, ChampionChange]]:

@@ -7,7 +7,7 @@ from typing import Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from novacron.errors import ArtifactError
+from novacron.errors import ArtifactError, InvalidInputError
 from novacron.models.base import ServableModel
 from novacron.registry.card import ModelCard
 from novacron.registry.gate import GateDecision
@@ -17,6 +17,8 @@ CHALLENGER: Final = "challenger"
 PREVIOUS: Final = "previous"
 ALIASES: Final = (CHAMPION, CHALLENGER, PREVIOUS)
 
+TAG_LIMIT: Final = 5000
+"""Longest tag of a registered name that a PostgreSQL registry takes, in characters."""
 CARD_TAG: Final = "novacron.card"
 DIGEST_TAG: Final = "novacron.bundle_sha256"
 MODEL_ID_TAG: Final = "novacron.model_id"
@@ -94,6 +96,15 @@ class ChampionChange(BaseModel):
         said = {"reasons": decision.reasons, "notes": decision.notes}
         return self.model_copy(update=said | {"forced": not decision.passed})
 
+    def to_tag(self) -> str:
+        """Return the entry as JSON; where it is too long, the last reasons give way to a count."""
+        kept, change = len(self.reasons), self
+        while len(text := change.model_dump_json()) > TAG_LIMIT and kept > 0:
+            kept -= 1
+            reasons = (*self.reasons[:kept], f"and {len(self.reasons) - kept} more")
+            change = self.model_copy(update={"reasons": reasons})
+        return text
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Audit:
@@ -102,6 +113,17 @@ class Audit:
     who: str
     at: datetime
     why: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse texts that would not fit into the history.
+
+        Raises:
+            InvalidInputError: `who` is empty or too long, or `why` is too long.
+        """
+        if not 0 < len(self.who) <= 100:
+            raise InvalidInputError(field="who", got=self.who, expected="1 to 100 characters")
+        if len(self.why) > 500:
+            raise InvalidInputError(field="why", got=self.why, expected="at most 500 characters")
 
     def change(
         self, action: Literal["promote", "rollback"], version: str, *, previous: str

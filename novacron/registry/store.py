@@ -158,7 +158,7 @@ class ModelStore:
             model_id,
             run.run_id,
             tags={CARD_TAG: card_json, DIGEST_TAG: digest},
-            summary=f"{card.intended_use[:2000]}\n\nData: {card.data_source}.",
+            summary=f"{card.intended_use[:2000]}\n\nData: {card.data_source[:2000]}.",
         )
 
     def _check_arrived(self, model_id: str, card: ModelCard) -> None:

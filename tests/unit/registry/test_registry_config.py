@@ -25,7 +25,13 @@ def test_a_password_is_never_shown(show):
 def test_the_location_names_the_host_without_user_and_password():
     config = RegistryConfig(tracking_uri=DATABASE_URI)
 
-    assert config.location == "postgresql://db.example:5432/registry"
+    assert config.location == "postgresql+psycopg2://db.example:5432/registry"
+
+
+def test_a_plain_postgresql_address_gets_the_driver_that_is_installed():
+    config = RegistryConfig(tracking_uri="postgresql://db.example/registry")
+
+    assert config.connection_uri == "postgresql+psycopg2://db.example/registry"
 
 
 def test_the_connection_survives_a_trip_to_another_process():
@@ -33,7 +39,7 @@ def test_the_connection_survives_a_trip_to_another_process():
 
     copy = pickle.loads(pickle.dumps(config))  # noqa: S301 - our own bytes
 
-    assert copy.connection_uri == DATABASE_URI
+    assert copy.connection_uri == config.connection_uri
 
 
 def test_variables_of_the_environment_are_read_by_name(tmp_path):
@@ -41,7 +47,7 @@ def test_variables_of_the_environment_are_read_by_name(tmp_path):
         {"NOVACRON_TRACKING_URI": DATABASE_URI, "NOVACRON_ARTIFACT_URI": "s3://models/here/"}
     )
 
-    assert config.connection_uri == DATABASE_URI
+    assert config.connection_uri.endswith(DATABASE_URI.partition("//")[2])
     assert config.artifact_location == "s3://models/here"
 
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from novacron.errors import NotReadyError
+from novacron.errors import InvalidInputError, NotReadyError
+from novacron.registry.gate import GateDecision
 from novacron.registry.promotion import champion_stack, change_champion, read_history
-from novacron.registry.records import Audit
+from novacron.registry.records import TAG_LIMIT, Audit
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -237,3 +238,18 @@ def test_who_when_and_why_are_kept():
 
     (change,) = read_history(records, "m")
     assert (change.who, change.at, change.why) == ("ops", clock.now, "test")
+
+
+@pytest.mark.parametrize(("who", "why"), [("", "x"), ("w" * 101, "x"), ("ops", "w" * 501)])
+def test_texts_that_would_not_fit_into_the_history_are_refused(who, why):
+    with pytest.raises(InvalidInputError, match="characters"):
+        Audit(who=who, at=START, why=why)
+
+
+def test_the_longest_texts_fit_into_a_tag_however_they_are_escaped():
+    change = Audit(who="\x01" * 100, at=START, why="\x01" * 500).change(
+        "promote", "1", previous="2"
+    )
+    refused = GateDecision(passed=False, reasons=("\x01" * 900, "\x01" * 900))
+
+    assert len(change.gated(refused).to_tag()) <= TAG_LIMIT

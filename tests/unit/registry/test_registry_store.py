@@ -15,7 +15,6 @@ from novacron.errors import (
     ModelNotFoundError,
 )
 from novacron.models.bundles import LOADERS
-from novacron.registry.config import RegistryConfig
 from novacron.registry.gate import GateRules, MetricRule
 from novacron.registry.records import CARD_TAG, Audit
 from novacron.registry.store import ModelStore
@@ -183,7 +182,7 @@ def test_an_unknown_model_names_the_nearest(store, register):
     register()
 
     with pytest.raises(ModelNotFoundError, match="nearest are bandwidth"):
-        store.load("bandwith")
+        store.load("bandwidt")
 
 
 @pytest.mark.parametrize("ref", ["champion", "7", "0", "-1", "1.0", "\u0661", "9" * 30, ""])
