@@ -48,7 +48,7 @@ _DATA = (
     _log("encode_ratio", "x", 0.5, 100.0, "bytes in / bytes out of the encoder"),
     _ratio("encode_busy_ratio", "time the encoder worked / interval"),
     _ratio("send_busy_ratio", "time the sender worked / interval"),
-    _ratio("decode_busy_ratio", "time the decoder worked / interval, from acknowledgements"),
+    _ratio("decode_busy_ratio", "time the decoder worked / interval"),
     _ratio("sample_entropy_ratio", "byte entropy of a sample of chunks / 8 bit"),
     _ratio("zero_page_ratio", "pages of zeros / pages"),
     _ratio("delta_hit_ratio", "pages with a baseline / pages"),

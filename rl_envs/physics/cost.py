@@ -35,18 +35,3 @@ def money_usd(
     """
     usd: FloatArray = wire_mb * 1e-3 * egress_usd_per_gb + cpu_s / 3600.0 * cpu_usd_per_core_h
     return usd
-
-
-def contention_ratio(
-    wanted_cores: FloatArray, free_cores: FloatArray, total_cores: FloatArray
-) -> FloatArray:
-    """Return the share of the host's processors that guests lose to us, 0..1.
-
-    Only what goes beyond the idle cores is taken from guests; the fair scheduler grants it.
-
-    >>> float(contention_ratio(np.array(6.0), np.array(4.0), np.array(16.0)))
-    0.125
-    """
-    taken = np.maximum(wanted_cores - free_cores, 0.0)
-    ratio: FloatArray = np.minimum(taken / total_cores, 1.0)
-    return ratio

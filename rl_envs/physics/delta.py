@@ -47,23 +47,26 @@ def mixed(whole: FloatArray, plain: FloatArray, delta: FloatArray) -> FloatArray
     return value
 
 
-def repair_s(
-    chain: FloatArray,
-    loss_events_per_s: FloatArray,
-    chunk_bytes: FloatArray,
-    decompress_mb_s: FloatArray,
-    rtt_ms: FloatArray,
+def recovery_s(
+    chain: FloatArray, working_set_mb: FloatArray, decode_mb_s: FloatArray
 ) -> FloatArray:
-    """Return the seconds a second in which decoding waits for chains broken by a lost page.
+    """Return the time in which a replica that restarts rebuilds its working set.
 
-    A loss at a random place of a chain of k makes (k + 1) / 2 pages decode again after one round
-    trip in which the sender replays them.
+    Every page decodes its last whole version and, on average, half a chain of deltas after it.
 
-    >>> zero = repair_s(np.array(10.0), np.array(0.0), np.array(4e3), np.array(1e3),
-    ...     np.array(50.0))
-    >>> float(zero)
+    >>> float(recovery_s(np.array(9.0), np.array(1000.0), np.array(500.0)))
+    10.0
+    """
+    seconds: FloatArray = working_set_mb * (chain + 1.0) / 2.0 / decode_mb_s
+    return seconds
+
+
+def mean_outage_s(restarts_per_s: FloatArray, recovery_s: FloatArray) -> FloatArray:
+    """Return the mean wait that restarts add: the share of time in recovery, times half of one.
+
+    >>> float(mean_outage_s(np.array(0.001), np.array(0.0)))
     0.0
     """
-    again_s = (chain + 1.0) / 2.0 * chunk_bytes / (decompress_mb_s * 1e6)
-    waiting: FloatArray = loss_events_per_s * (again_s + rtt_ms * 1e-3)
-    return waiting
+    down = restarts_per_s * recovery_s
+    wait: FloatArray = down / (1.0 + down) * 0.5 * recovery_s
+    return wait

@@ -18,6 +18,8 @@ _STEPS = np.geomspace(1e-3, 1.0, GRID)
 class Followers:
     """Who must answer, arrays [N, F] but `drop_ratio` and `jitter_shape` [N].
 
+    A place without a follower has an infinite propagation.
+
     An answer takes `propagation_ms` plus a wait of median `jitter_ms` whose tail falls as the power
     `jitter_shape`. A dropped message is sent again after the retransmission timeout.
     """
@@ -94,12 +96,14 @@ def kth_arrival(
     ranked = np.sort(propagation, axis=1)
     rank = needed_N.astype(np.int64)[:, None] - 1
     start = np.take_along_axis(ranked, rank, axis=1)
-    longest = ranked[:, -1:]
+    present = np.isfinite(propagation)
+    longest = np.where(present, propagation, 0.0).max(axis=1, keepdims=True)
+    jitter_ms = np.where(present, followers.jitter_ms, 1e-6)
     rto = rto_floor_ms + longest
-    span = np.maximum(longest - start + 50.0 * followers.jitter_ms.max(axis=1, keepdims=True), rto)
+    span = np.maximum(longest - start + 50.0 * jitter_ms.max(axis=1, keepdims=True), rto)
     time_NG = start + 2.0 * span * _STEPS
     wait = time_NG[:, :, None] - propagation[:, None, :]
-    jitter = np.broadcast_to(followers.jitter_ms[:, None, :], wait.shape)
+    jitter = np.broadcast_to(jitter_ms[:, None, :], wait.shape)
     shape = followers.jitter_shape[:, None, None]
     once = log_logistic_cdf(wait, jitter, shape)
     again = log_logistic_cdf(wait - rto[:, :, None], jitter, shape)

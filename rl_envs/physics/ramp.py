@@ -42,13 +42,14 @@ def overshoot_ratio(
 ) -> FloatArray:
     """Return the share of the packets of an interval that the end of slow start drops.
 
-    The last doubling puts up to twice the pipe and its buffer in flight; one pipe of it is lost.
+    The last doubling puts up to twice the pipe and its buffer in flight; one pipe of it is lost,
+    at most as much as was delivered before it.
     Source: Allman et al., RFC 5681 section 3.1; Jacobson 1988.
 
     >>> float(overshoot_ratio(np.array(1000.0), np.array(99000.0), np.array(1.0)))
     0.01
     """
-    lost = pipe_pkts * saturation
+    lost = np.minimum(pipe_pkts * saturation, sent_pkts)
     share: FloatArray = lost / np.maximum(lost + sent_pkts, 1e-9)
     return share
 

@@ -78,10 +78,15 @@ class Sender:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flow:
-    """What the streams get, arrays [N]. Ratios are in 0..1; `queue_ms` is the mean wait."""
+    """What the streams get, arrays [N]. Ratios are in 0..1; `queue_ms` is the mean wait.
+
+    `payload_mbps` is what the link carries without us, `cross_demand_mbps` what others would take.
+    """
 
     goodput_mbps: FloatArray
     cross_mbps: FloatArray
+    cross_demand_mbps: FloatArray
+    payload_mbps: FloatArray
     queue_ms: FloatArray
     retransmit_ratio: FloatArray
     window_limited_ratio: FloatArray
@@ -137,6 +142,8 @@ def steady_flow(
     return Flow(
         goodput_mbps=ours,
         cross_mbps=cross,
+        cross_demand_mbps=cross_demand,
+        payload_mbps=payload,
         queue_ms=saturation * queue_share * link.buffer_bdp * link.rtt_ms,
         retransmit_ratio=retransmit,
         window_limited_ratio=np.where(wish == window_bound, np.minimum(ours / wish, 1.0), 0.0),

@@ -1,0 +1,210 @@
+"""Consensus: timeout, batch and window of replicated rounds, and state synchronisation beside.
+
+Shape legend: N batch, F followers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from novacron.params.groups import ACP_CONSENSUS
+from novacron.params.observations import observation_spec
+from rl_envs.dynamics import World
+from rl_envs.noise import Purpose
+from rl_envs.physics.consensus import (
+    Rounds,
+    Workload,
+    commit_rounds,
+    majority,
+    safe_timeout_ms,
+)
+from rl_envs.physics.order_statistics import Arrival, Followers, kth_arrival, quantile_ms
+from rl_envs.physics.quantities import FloatArray
+from rl_envs.physics.sync import conflict_ratio, staleness_ms, sync_mbps
+from rl_envs.targets.base import Knobs, Outcome
+from rl_envs.traces import TraceBank
+
+MAX_FOLLOWERS: Final = 6
+MAX_QUEUE_S: Final = 60.0
+"""The leader refuses operations beyond a minute's worth of waiting ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcpContext:
+    """Hidden: the group of voters, its load, and when answers arrive in this interval."""
+
+    voters: FloatArray
+    distance_NF: FloatArray
+    jitter_share: FloatArray
+    jitter_shape: FloatArray
+    base_ops: FloatArray
+    op_bytes: FloatArray
+    round_cpu_ms: FloatArray
+    op_cpu_ms: FloatArray
+    crash_per_s: FloatArray
+    keys: FloatArray
+    key_bytes: FloatArray
+    offered_ops: FloatArray
+    quorum: Arrival
+    everyone: Arrival
+    ack_tail_ms: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcpCarry:
+    """State of a lane: operations waiting at the leader, [N]."""
+
+    queue_ops: FloatArray
+
+
+class AcpTarget:
+    """See the data sheet of `rl_envs.environments.AcpConsensusEnv`."""
+
+    group = ACP_CONSENSUS
+    observation = observation_spec("acp_consensus")
+    interval_s = 10.0
+    episode_steps = 20
+    weights: Mapping[str, float] = {
+        "latency": 1.0,
+        "tail": 0.5,
+        "refused": 4.0,
+        "staleness": 0.3,
+        "bytes": 0.2,
+    }
+
+    def sample(self, world: World, traces: TraceBank | None) -> AcpContext:
+        """Draw voters, their distances and the load."""
+        noise, n = world.noise, world.link.rtt_ms.size
+        voters = 3.0 + 2.0 * np.floor(3.0 * noise.uniform(Purpose.CONTEXT, 0))
+        distance = [
+            noise.log_between(0.25, 1.0, Purpose.CONTEXT, 20 + follower)
+            for follower in range(MAX_FOLLOWERS)
+        ]
+        nothing = Arrival(time_ms_NG=np.zeros((n, 1)), cdf_NG=np.zeros((n, 1)))
+        drawn = AcpContext(
+            voters=voters,
+            distance_NF=np.stack(distance, axis=1),
+            jitter_share=noise.log_between(0.01, 0.3, Purpose.CONTEXT, 1),
+            jitter_shape=noise.between(1.5, 5.0, Purpose.CONTEXT, 2),
+            base_ops=noise.log_between(2.0, 40_000.0, Purpose.CONTEXT, 3),
+            op_bytes=noise.log_between(64.0, 4096.0, Purpose.CONTEXT, 4),
+            round_cpu_ms=noise.log_between(0.05, 1.0, Purpose.CONTEXT, 5),
+            op_cpu_ms=noise.log_between(0.002, 0.02, Purpose.CONTEXT, 6),
+            crash_per_s=noise.log_between(2e-5, 2e-3, Purpose.CONTEXT, 7),
+            keys=noise.log_between(1e3, 1e7, Purpose.CONTEXT, 8),
+            key_bytes=noise.log_between(32.0, 1024.0, Purpose.CONTEXT, 9),
+            offered_ops=np.ones(n),
+            quorum=nothing,
+            everyone=nothing,
+            ack_tail_ms=np.ones(n),
+        )
+        return self.advance(drawn, world, traces)
+
+    def advance(self, context: AcpContext, world: World, traces: TraceBank | None) -> AcpContext:
+        """Let load and answer times follow the world."""
+        del traces
+        link = world.link
+        propagation = link.rtt_ms[:, None] * context.distance_NF
+        absent = np.arange(MAX_FOLLOWERS) >= (context.voters - 1.0)[:, None]
+        congestion = 0.5 * (1.0 + link.cross_flows)[:, None] ** 0.5
+        followers = Followers(
+            propagation_ms=np.where(absent, np.inf, propagation),
+            jitter_ms=propagation * context.jitter_share[:, None] * congestion,
+            jitter_shape=context.jitter_shape,
+            drop_ratio=np.minimum(2.0 * link.loss_ratio, 0.3),
+        )
+        quorum = kth_arrival(followers, majority(context.voters) - 1.0)
+        burst = np.exp(world.state.level + 0.3 * world.noise.normal(Purpose.EVENT, 0))
+        # A sustained load cannot exceed half of what the links carry: clients would give up.
+        carried = link.capacity_mbps * 1e6 / (8.0 * context.op_bytes) / 2.0
+        return replace(
+            context,
+            offered_ops=np.minimum(context.base_ops * burst, carried),
+            quorum=quorum,
+            everyone=kth_arrival(followers, context.voters - 1.0),
+            ack_tail_ms=quantile_ms(quorum, 0.99),
+        )
+
+    def begin(self, context: AcpContext, world: World) -> AcpCarry:
+        """Return a lane with nothing waiting."""
+        del context
+        return AcpCarry(queue_ops=np.zeros_like(world.link.rtt_ms))
+
+    def play(
+        self, context: AcpContext, world: World, knobs: Knobs, carry: AcpCarry
+    ) -> Outcome[AcpCarry]:
+        """Commit and synchronise for one interval."""
+        rounds = commit_rounds(
+            context.quorum,
+            _workload(context, world, carry),
+            safe_timeout_ms(knobs["timeout_ms"], context.ack_tail_ms),
+            knobs["batch_max_ops"],
+            knobs["max_inflight"],
+        )
+        limit_ops = MAX_QUEUE_S * context.offered_ops
+        refused_ops = np.maximum(rounds.queue_ops - limit_ops, 0.0) / world.interval_s
+        queue_ops = np.minimum(rounds.queue_ops, limit_ops)
+        age_ms = staleness_ms(knobs["sync_interval_ms"], quantile_ms(context.everyone, 0.5))
+        mbps = sync_mbps(
+            knobs["sync_interval_ms"],
+            context.offered_ops,
+            context.keys,
+            context.key_bytes,
+            context.voters - 1.0,
+        )
+        refused_ratio = refused_ops / (refused_ops + rounds.committed_ops)
+        conflicts = conflict_ratio(age_ms, context.offered_ops, context.keys)
+        return Outcome(
+            telemetry=_telemetry(context, rounds, queue_ops)
+            | {"staleness_ms": age_ms, "sync_mbps": mbps},
+            log_costs={
+                "latency": np.log(rounds.commit_mean_ms),
+                "tail": np.log(rounds.commit_p99_ms),
+                "refused": np.log1p(refused_ratio),
+                "staleness": np.log(age_ms) + np.log1p(conflicts),
+                "bytes": np.log(mbps),
+            },
+            metrics={
+                "throughput_mbps": rounds.committed_ops * context.op_bytes * 8e-6,
+                "latency_ms": rounds.commit_mean_ms,
+                "loss_ratio": rounds.timeout_ratio,
+                "commit_p99_ms": rounds.commit_p99_ms,
+                "staleness_ms": age_ms,
+                "sync_mbps": mbps,
+                "refused_ratio": refused_ratio,
+            },
+            carry=AcpCarry(queue_ops=queue_ops),
+        )
+
+
+def _workload(context: AcpContext, world: World, carry: AcpCarry) -> Workload:
+    return Workload(
+        offered_ops=context.offered_ops,
+        op_bytes=context.op_bytes,
+        round_cpu_ms=context.round_cpu_ms,
+        op_cpu_ms=context.op_cpu_ms,
+        crash_per_s=context.crash_per_s,
+        link_mbps=world.link.capacity_mbps / (1.0 + 0.2 * world.link.cross_flows),
+        queue_ops=carry.queue_ops,
+        interval_s=world.interval_s,
+    )
+
+
+def _telemetry(
+    context: AcpContext, rounds: Rounds, queue_ops: FloatArray
+) -> dict[str, FloatArray]:
+    return {
+        "commit_p50_ms": rounds.commit_p50_ms,
+        "commit_p99_ms": rounds.commit_p99_ms,
+        "ack_median_ms": quantile_ms(context.quorum, 0.5),
+        "ack_tail_ms": context.ack_tail_ms,
+        "offered_ops": context.offered_ops,
+        "committed_ops": rounds.committed_ops,
+        "queue_ops": queue_ops,
+        "timeout_ratio": rounds.timeout_ratio,
+        "leader_busy_ratio": rounds.leader_busy_ratio,
+        "write_keys": context.keys,
+        "quorum_share_ratio": majority(context.voters) / context.voters,
+    }

@@ -1,0 +1,230 @@
+"""A batch of environments stepped as arrays, for training.
+
+Shape legend: N environments, D knobs, K frames, F channels of a frame.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from novacron.errors import EpisodeFinishedError, OutOfRangeError
+from novacron.params.encode import Float32, Float64, decode_unit, stack_frames
+from novacron.telemetry.traces import Trace
+from rl_envs.noise import episode_keys
+from rl_envs.physics.quantities import BoolArray, FloatArray, IntArray
+from rl_envs.scenarios import ALL, scenario_set
+from rl_envs.simulator import Episode, Interval, Simulator, restart_rows
+from rl_envs.targets.base import Target
+from rl_envs.targets.catalogue import target_of
+from rl_envs.traces import TraceBank
+
+MAX_TRACE_GAP_S: Final = 30.0
+"""Longest hole in a trace that is bridged by holding the last value."""
+
+StepResult = tuple[Float32, FloatArray, BoolArray, BoolArray, dict[str, Any]]
+
+
+class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
+    """N copies of one target's environment; row i equals the single environment of index i.
+
+    Use one of the classes of `rl_envs.environments`, or `gymnasium.make_vec`.
+
+    Rewards, observations and episodes are those of the single environment (see its data sheet).
+    An episode ends by truncation; the next step starts a new one and ignores that row's action
+    (`AutoresetMode.NEXT_STEP`).
+
+    Args:
+        num_envs: N.
+        scenario: A scenario class, or `all`.
+        split: `train`, `validation`, `test` or `ood`: which paths and data.
+        traces: Measured traces to replay as the capacity of the paths.
+        episode_steps: Decisions in an episode; the target's own number by default.
+        first_env_index: Index of row 0 among all workers, so that no two share random numbers.
+
+    Raises:
+        UnknownNameError: No such scenario or split.
+        OutOfRangeError: N, the index or the episode length is not positive.
+        SchemaError: A trace is shorter than an episode or has a gap.
+    """
+
+    target_name: ClassVar[str]
+    """The group of knobs that is tuned."""
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": [],
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        scenario: str = ALL,
+        split: str = "train",
+        traces: Sequence[Trace] | None = None,
+        episode_steps: int | None = None,
+        first_env_index: int = 0,
+    ) -> None:
+        target = target_of(self.target_name, split)
+        steps = target.episode_steps if episode_steps is None else episode_steps
+        for name, number, low in (
+            ("num_envs", num_envs, 1),
+            ("episode_steps", steps, 1),
+            ("first_env_index", first_env_index, 0),
+        ):
+            if number < low:
+                raise OutOfRangeError(field=name, got=number, expected=f"at least {low}")
+        bank = None
+        if traces is not None:
+            bank = TraceBank.of(
+                traces,
+                min_length_s=(steps + 1) * target.interval_s,
+                max_gap_s=MAX_TRACE_GAP_S,
+            )
+        self.simulator = Simulator(target, scenario_set(scenario, split), bank, steps)
+        self.num_envs = num_envs
+        self.with_info = True
+        """Whether steps report reward components and metrics; off, they are quicker."""
+        self.single_observation_space = Box(-1.0, 1.0, (target.observation.size,), np.float32)
+        self.single_action_space = Box(-1.0, 1.0, (len(target.group),), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._index = first_env_index + np.arange(num_envs)
+        self._episode_number: IntArray = np.full(num_envs, -1, dtype=np.int64)
+        self._seed = 0
+        self._ended: BoolArray = np.zeros(num_envs, dtype=bool)
+        self._episode: Episode | None = None
+        self._frames: list[Float32] = []
+
+    @property
+    def target(self) -> Target[Any, Any]:
+        """What is tuned."""
+        return self.simulator.target
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float32, dict[str, Any]]:
+        """Start a new episode in every row; a seed starts the run over from its first episode.
+
+        Returns:
+            The observation of one interval under the shipped defaults, and an empty info.
+        """
+        del options
+        first = self._episode is None
+        super().reset(seed=seed)
+        if seed is not None or first:
+            self._seed = int(self.np_random.integers(2**62)) if seed is None else seed
+            self._episode_number[:] = -1
+        self._restart(np.arange(self.num_envs))
+        return self._observation(), {}
+
+    def _restart(self, rows: IntArray) -> None:
+        self._episode_number[rows] += 1
+        key = episode_keys(self._seed, self._index[rows], self._episode_number[rows])
+        fresh, frame = self.simulator.begin(key)
+        frames = self.target.observation.frames
+        if self._episode is None or rows.size == self.num_envs:
+            self._episode, self._frames = fresh, [frame] * frames
+        else:
+            self._episode = restart_rows(self._episode, rows, fresh)
+            self._frames = [_with_rows(old, rows, frame) for old in self._frames]
+        self._ended[rows] = False
+
+    def step(self, actions: Float32) -> StepResult:
+        """Run one interval in every row.
+
+        Raises:
+            EpisodeFinishedError: The environment was never reset.
+            SchemaError: The actions are not [N, D].
+            OutOfRangeError: An action is NaN or outside [-1, 1].
+        """
+        if self._episode is None:
+            raise EpisodeFinishedError(
+                "The environments are not running.", remedy="Call reset() first."
+            )
+        values = decode_unit(self.target.group, self._checked(actions))
+        ended = np.flatnonzero(self._ended)
+        if ended.size == self.num_envs:
+            self._restart(ended)
+            nothing = np.zeros(self.num_envs)
+            unended = np.zeros(self.num_envs, dtype=bool)
+            return self._observation(), nothing, unended, unended.copy(), {}
+        advanced, world = self.simulator.advance(self._episode)
+        self._episode, interval = self.simulator.play(advanced, world, values)
+        self._frames = [*self._frames[1:], interval.frame]
+        reward = interval.reward
+        self._ended = self._episode.step >= self.simulator.episode_steps
+        truncated = self._ended.copy()
+        if ended.size:
+            self._restart(ended)
+            reward = _with_rows(reward, ended, np.zeros(ended.size))
+            truncated[ended] = False
+        terminated = np.zeros(self.num_envs, dtype=bool)
+        info = self._info(interval, ended) if self.with_info else {}
+        return self._observation(), reward, terminated, truncated, info
+
+    def _checked(self, actions: Float32) -> Float64:
+        """Give rows that only restart a neutral action: theirs is ignored."""
+        checked = np.array(actions, dtype=np.float64)
+        if checked.shape == (self.num_envs, len(self.target.group)):
+            checked[self._ended] = 0.0
+        return checked
+
+    def _info(self, interval: Interval, restarted: IntArray) -> dict[str, Any]:
+        """Arrays by name; rows that only restarted are masked out, as Gymnasium does."""
+        ran = np.ones(self.num_envs, dtype=bool)
+        ran[restarted] = False
+        return {
+            "components": interval.components,
+            "_components": ran,
+            "metrics": interval.metrics,
+            "_metrics": ran,
+            "default_metrics": interval.default_metrics,
+            "_default_metrics": ran,
+        }
+
+    def _observation(self) -> Float32:
+        return stack_frames(self.target.observation, self._frames)
+
+    def peek_rewards(self, actions_AND: Float32) -> FloatArray:
+        """Return what each of A actions per row would earn in the next interval, [A, N].
+
+        Nothing moves: all A meet the same random numbers as the next step will. Meant for oracles
+        and for baselines that are allowed to see the simulator, never for a policy.
+
+        Raises:
+            EpisodeFinishedError: The environment was never reset.
+            OutOfRangeError: An action is NaN or outside [-1, 1].
+        """
+        if self._episode is None:
+            raise EpisodeFinishedError(
+                "The environments are not running.", remedy="Call reset() first."
+            )
+        advanced, world = self.simulator.advance(self._episode)
+        rewards = []
+        for actions in actions_AND:
+            values = decode_unit(self.target.group, np.asarray(actions, dtype=np.float64))
+            rewards.append(self.simulator.play(advanced, world, values)[1].reward)
+        return np.stack(rewards)
+
+    def hidden_state(self) -> Episode:
+        """Return the state that policies never see: paths, regimes, both lanes.
+
+        Raises:
+            EpisodeFinishedError: The environment was never reset.
+        """
+        if self._episode is None:
+            raise EpisodeFinishedError(
+                "The environments are not running.", remedy="Call reset() first."
+            )
+        return self._episode
+
+
+def _with_rows(array: Any, rows: IntArray, part: Any) -> Any:
+    merged = array.copy()
+    merged[rows] = part
+    return merged
