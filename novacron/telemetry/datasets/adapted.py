@@ -91,6 +91,8 @@ class Sieve:
 def sample_table(schema: SampleSchema, columns: Mapping[str, Any]) -> pa.Table:
     """Build a telemetry table with every column of `schema`, null where `columns` has none.
 
+    Rows are ordered by time, then entity, as ingestion wants them.
+
     Args:
         schema: The link or node table.
         columns: Equal-length vectors by column name; NaN and NaT become null. Timestamps are
@@ -112,7 +114,8 @@ def sample_table(schema: SampleSchema, columns: Mapping[str, Any]) -> pa.Table:
         else pa.nulls(length, field.type)
         for field in stored
     ]
-    return pa.table(arrays, schema=stored)
+    order = [("ts", "ascending"), (schema.entity, "ascending")]
+    return pa.table(arrays, schema=stored).sort_by(order)
 
 
 def own_table(columns: Mapping[str, Any]) -> pa.Table:

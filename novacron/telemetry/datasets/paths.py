@@ -14,8 +14,9 @@ from novacron.contracts.telemetry import LINK_SCHEMA
 from novacron.telemetry.datasets.adapted import Sieve, sample_table
 from novacron.telemetry.traces import MEASURED, Trace
 
-NOMINAL_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""Start given to link samples of a source that publishes no clock. Traces keep `start=None`."""
+NOMINAL_START: Final = datetime(2001, 1, 1, tzinfo=UTC)
+"""Start given to samples of a source that publishes no clock: a Monday, and late enough to pass for
+a clock that was set. Traces keep `start=None`; hours and weekdays of such samples mean nothing."""
 
 _OWN: Final = ("trace", "t_s", "ts", "bandwidth_mbps", *MEASURED)
 

@@ -1,5 +1,7 @@
 """The real files, where they are at hand: counts, ranges, and the bounds of the contracts."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
@@ -10,6 +12,7 @@ from novacron.contracts.telemetry import LINK_SCHEMA, NODE_SCHEMA
 from novacron.telemetry.arrow import arrow_schema
 from novacron.telemetry.datasets.catalogue import DATASETS, dataset
 from novacron.telemetry.datasets.throughput import TRACE_SETS, load_traces
+from novacron.telemetry.ingest import ingest
 
 pytestmark = pytest.mark.data
 
@@ -197,3 +200,24 @@ def test_noise_of_a_fixed_size_vm_is_far_below_that_of_a_burstable_one(real_data
 
     assert frame.series_id.nunique() == 144
     assert spread["B8ms"] > 20 * spread["D8s_v5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("net_tput_traces", "hsdpa"), ("net_5g_ucc", "download"), ("anom_nezha", "nodes")],
+)
+def test_ingestion_accepts_every_row_an_adapter_hands_over(real_data_dir, tmp_path, name, table):
+    entry = dataset(name)
+    schema = {"link": LINK_SCHEMA, "node": NODE_SCHEMA}[entry.tables[table].schema]
+    samples = entry.load(real_data_dir, table).table
+    pq.write_table(samples, tmp_path / "samples.parquet")
+
+    report = ingest(
+        [tmp_path / "samples.parquet"],
+        schema,
+        tmp_path / "out",
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+    assert report.rows_accepted == samples.num_rows
+    assert report.rows_rejected == 0

@@ -59,13 +59,14 @@ def test_a_rate_that_is_no_number_or_negative_is_set_aside(publish):
     }
 
 
-def test_link_samples_without_a_clock_start_at_the_epoch(publish):
+def test_link_samples_without_a_clock_start_at_a_nominal_time(publish):
     folder = publish(FCC, sessions())
 
     table = adapt_throughput(folder, "fcc").table
 
     assert tuple(table.schema.names) == LINK_SCHEMA.names
-    assert str(table["ts"][1].as_py()) == "1970-01-01 00:00:01.010000+00:00"
+    assert str(table["ts"][0].as_py()) == "2001-01-01 00:00:00+00:00"
+    assert str(table["ts"][3].as_py()) == "2001-01-01 00:00:01.010000+00:00"
     assert table["rtt_ms"].null_count == table.num_rows
 
 
