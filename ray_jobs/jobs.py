@@ -1,5 +1,6 @@
 """Submits commands to a cluster as Ray jobs, follows their log, and says how they ended."""
 
+import json
 import logging
 import shlex
 import time
@@ -44,7 +45,9 @@ class JobOutcome:
     """What the job's command returned; None if it never ran to its end."""
     message: str
     last_line: str
-    """The last line the job wrote, which is the JSON result for the jobs of this project."""
+    """The last line the job wrote."""
+    answer: dict[str, Any] | None
+    """The last JSON object on a line of its own: what every job of this project ends with."""
 
 
 class Jobs:
@@ -213,7 +216,18 @@ def _outcome(submission_id: str, info: Mapping[str, Any], text: str) -> JobOutco
         exit_code=info.get("driver_exit_code"),
         message=str(info.get("message") or ""),
         last_line=lines[-1] if lines else "",
+        answer=next(filter(None, map(_json_object, reversed(lines))), None),
     )
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,136 @@
+"""Traces to train on: real ones where a folder is named, generated ones otherwise, and which."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from novacron.errors import ConfigError
+from novacron.telemetry.blocks import US
+from novacron.telemetry.datasets.paths import NOMINAL_START
+from novacron.telemetry.datasets.throughput import load_traces
+from novacron.telemetry.digest import traces_sha256
+from novacron.telemetry.synthesize.traces import generate_traces
+from novacron.telemetry.traces import MEASURED, Trace, by_class
+from ray_jobs.locations import DATA_DIR_VARIABLE, data_dir
+
+GENERATOR: Final = "generator"
+
+
+class GeneratorConfig(BaseModel):
+    """Generated traces, for machines without the public ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=7, ge=0)
+    """Same seed, same bytes."""
+    links: int = Field(default=40, ge=3, le=100_000)
+    """Number of paths, one trace each."""
+    hours: float = Field(default=2.0, gt=0, le=8784)
+    """Length of each."""
+    step_s: float = Field(default=5.0, gt=0, le=3600)
+    """Seconds between samples."""
+
+
+class DataConfig(BaseModel):
+    """The `data` block of a training config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sets: tuple[str, ...] = Field(min_length=1)
+    """Public sets to use where there is a folder of them."""
+    max_traces_per_set: int | None = Field(default=None, ge=3)
+    """Use that many, spread evenly over the set; None: all."""
+    generator: GeneratorConfig = GeneratorConfig()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingData:
+    """What a model is trained on."""
+
+    traces_by_class: Mapping[str, tuple[Trace, ...]]
+    source: str
+    """In words: `real traces: fcc, hsdpa`, or `generator seed 7`."""
+    sha256: str
+    """Digest of every sample used."""
+
+    @property
+    def rows(self) -> int:
+        """Samples in all."""
+        return sum(len(trace) for traces in self.traces_by_class.values() for trace in traces)
+
+
+def load_training_data(config: DataConfig, named: str | None) -> TrainingData:
+    """Load or generate the traces.
+
+    Args:
+        config: Which sets, how many.
+        named: A folder, `generator`, or None for `$NOVACRON_DATA_DIR` where that is set and the
+            generator where it is not.
+
+    Raises:
+        DatasetNotFoundError: The folder, or a set in it, is not there.
+        ConfigError: `named` is neither a folder nor `generator`.
+    """
+    folder = None if named == GENERATOR else _folder(named)
+    if folder is None:
+        wanted = config.generator
+        traces = generate_traces(
+            wanted.seed, n_links=wanted.links, hours=wanted.hours, step_s=wanted.step_s
+        )
+        source = f"generator seed {wanted.seed}"
+    else:
+        traces = tuple(
+            trace
+            for name in config.sets
+            for trace in _spread(load_traces(folder, name), config.max_traces_per_set)
+        )
+        source = f"real traces: {', '.join(config.sets)}"
+    return TrainingData(
+        traces_by_class=by_class(traces), source=source, sha256=traces_sha256(traces)
+    )
+
+
+def link_table(traces: Iterable[Trace]) -> pa.Table:
+    """Return traces as link telemetry, one link each, in order of time."""
+    tables = []
+    for trace in traces:
+        start_us = int((trace.start or NOMINAL_START).timestamp()) * US
+        columns = {
+            "ts": pa.array(start_us + np.round(trace.t_s * US).astype(np.int64)),
+            "link_id": pa.array([trace.trace_id] * len(trace)),
+            "bandwidth_mbps": pa.array(trace.bandwidth_mbps),
+        }
+        for name in MEASURED:
+            values = getattr(trace, name)
+            if values is not None:
+                columns[name] = pa.array(values, from_pandas=True)
+        tables.append(pa.table(columns))
+    joined = pa.concat_tables(tables, promote_options="default").sort_by("ts")
+    place = joined.schema.get_field_index("ts")
+    ts = joined["ts"].cast(pa.timestamp("us", tz="UTC"))
+    return joined.set_column(place, "ts", ts)
+
+
+def _folder(named: str | None) -> Path | None:
+    if named is None:
+        return data_dir()
+    if not Path(named).is_dir():
+        raise ConfigError(
+            field="data",
+            got=named,
+            expected=f"a folder of traces, or {GENERATOR!r}",
+            remedy=f"Leave it out to use ${DATA_DIR_VARIABLE} where that is set.",
+        )
+    return Path(named).resolve()
+
+
+def _spread(traces: tuple[Trace, ...], limit: int | None) -> tuple[Trace, ...]:
+    """Keep `limit` traces at even distances, so that a set in order of date keeps its span."""
+    if limit is None or len(traces) <= limit:
+        return traces
+    return tuple(traces[i * len(traces) // limit] for i in range(limit))
