@@ -230,8 +230,9 @@ class _Run:
         streams: dict[int, Iterator[RawBlock]] = {}
         done = 0
         while (turn := self._joiner.next_source()) is not None:
-            stream = streams.setdefault(turn, self._sources[turn].blocks())
-            raw = next(stream, None)
+            if turn not in streams:
+                streams[turn] = self._sources[turn].blocks()
+            raw = next(streams[turn], None)
             if raw is None:
                 self._joiner.close(turn)
                 del streams[turn]
