@@ -56,6 +56,7 @@ proto: setup
 	@$(BIN)/python -m novacron.contracts.protobuf
 	@$(BIN)/python -m novacron.contracts.reference
 	@$(BIN)/python -m novacron.features.reference
+	@$(BIN)/python -m novacron.telemetry.datasets.reference
 
 # Writes names, versions and hashes only: no hosts.
 lock:

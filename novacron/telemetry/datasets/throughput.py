@@ -79,7 +79,7 @@ def _require_megabits(frame: pd.DataFrame, file: str) -> None:
 
 
 def adapt_throughput(data_dir: Path, set_name: str) -> Adapted:
-    """Return one of `FILES` as link samples; the source has no clock, so the start is nominal."""
+    """Return the sessions of a file as link samples; there is no clock, so the start is nominal."""
     sieve = sift_throughput(data_dir, set_name)
     return sieve.finish(link_table_of(sieve.kept))
 

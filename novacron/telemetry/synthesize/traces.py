@@ -46,13 +46,14 @@ def generate_traces(
         hour of its own.
 
     Raises:
-        ConfigError: A length is not positive.
+        ConfigError: A length is not positive, or `hours` is shorter than one step.
     """
     _require_positive(n_links=n_links, hours=hours, step_s=step_s)
+    samples = int(hours * 3600 // step_s)
+    _require_positive(samples=samples)
     streams = Streams(seed)
     return tuple(
-        _trace(streams, number, int(hours * 3600 // step_s), step_s, faults_per_link_day)
-        for number in range(n_links)
+        _trace(streams, number, samples, step_s, faults_per_link_day) for number in range(n_links)
     )
 
 

@@ -1,10 +1,12 @@
 import re
+from pathlib import Path
 
 import pytest
 
 from novacron.errors import DatasetNotFoundError, UnreadableInputError
 from novacron.telemetry.datasets.catalogue import DATASETS, dataset
 from novacron.telemetry.datasets.files import require_data_dir
+from novacron.telemetry.datasets.reference import render_datasets
 from novacron.telemetry.datasets.throughput import TRACE_SETS
 
 NAMES = [
@@ -86,3 +88,9 @@ def test_a_file_that_is_not_parquet_is_called_unreadable(tmp_path):
 
     with pytest.raises(UnreadableInputError, match="a Parquet file"):
         dataset("cap_energy").load(tmp_path, "demand")
+
+
+def test_the_documented_data_sets_are_the_ones_of_the_catalogue():
+    page = Path(__file__).parents[3] / "docs" / "datasets.md"
+
+    assert page.read_text() == render_datasets(DATASETS.values())

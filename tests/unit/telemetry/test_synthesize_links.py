@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,3 +300,9 @@ def test_intensity_covers_the_fault_and_a_ramp_grows_over_it():
 
     np.testing.assert_allclose(intensity(hit, "cpu_hog", 5), [0, 0, 0.8, 0.8, 0.8])
     np.testing.assert_allclose(ramp(hit, "cpu_hog", 8), [0, 0, 0.2, 0.4, 0.6, 0.8, 0, 0])
+
+
+def test_every_kind_of_fault_is_documented():
+    page = (Path(__file__).parents[3] / "docs" / "generator.md").read_text()
+
+    assert all(f"| {kind} |" in page for kind in {*LINK_FAULTS, *NODE_FAULTS})

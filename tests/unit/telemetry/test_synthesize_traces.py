@@ -114,6 +114,11 @@ def test_paths_span_speeds_and_distances(traces):
     assert max(rtts) > 4 * min(rtts)
 
 
+def test_a_span_shorter_than_a_step_is_refused():
+    with pytest.raises(ConfigError, match="samples"):
+        generate_traces(1, hours=0.001, step_s=5.0)
+
+
 @pytest.mark.parametrize("bad", [{"n_links": 0}, {"hours": -1.0}, {"step_s": float("nan")}])
 def test_a_length_that_is_not_positive_is_refused(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
