@@ -1,6 +1,7 @@
 import json
-import os
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -143,18 +144,30 @@ def test_a_failed_run_leaves_the_earlier_result_as_it_was(tmp_path, mixed):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+KILLED_RUN = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from novacron.contracts.telemetry import LINK_SCHEMA
+from novacron.telemetry.ingest import IngestConfig, ingest
+from novacron.telemetry.readers import ReadConfig
+
+ingest(
+    [Path(sys.argv[1])], LINK_SCHEMA, Path(sys.argv[2]),
+    IngestConfig(read=ReadConfig(block_bytes=1_024)),
+    lambda progress: os.kill(os.getpid(), signal.SIGKILL),
+    now=lambda: datetime(2026, 3, 1, 2, tzinfo=UTC),
+)
+"""
+
+
 def test_a_killed_run_publishes_nothing_and_the_next_one_starts_over(tmp_path, mixed):
     out = tmp_path / "out"
-    config = IngestConfig(read=ReadConfig(block_bytes=1_024))
-    child = os.fork()
-    if child == 0:
-        run([mixed], out, config=config, progress=lambda _: os.kill(os.getpid(), signal.SIGKILL))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status)
+    killed = subprocess.run([sys.executable, "-c", KILLED_RUN, str(mixed), str(out)], check=False)
+    assert killed.returncode == -signal.SIGKILL
     published = [path.name for path in out.iterdir() if path.suffix in (".json", ".parquet")]
 
-    report = run([mixed], out, config=config)
+    report = run([mixed], out)
 
     assert published == []
     assert report.rows_read == 29
