@@ -237,9 +237,10 @@ def _describe(power_BM: Floats) -> tuple[Floats, Floats, Floats]:
     beside_M = np.sqrt(np.maximum(left_M, right_M) / at_M)
     shift_M = np.clip((2 * beside_M - 1) / (beside_M + 1), 0, 0.5)
     dominant_M = np.minimum(peak_M + np.where(right_M >= left_M, shift_M, -shift_M), bins - 1)
-    share_BM = power_BM / total_M
-    surprise_BM = share_BM * np.log(np.maximum(share_BM, np.finfo(np.float64).tiny))
-    entropy_M = -surprise_BM.sum(axis=0) / np.log(bins - 1)
+    # With shares p = power / total, -sum(p log p) = log(total) - sum(power log power) / total.
+    log_BM = np.log(np.maximum(power_BM, np.finfo(np.float64).tiny))
+    surprise_M = np.log(total_M) - np.einsum("bm,bm->m", power_BM, log_BM) / total_M
+    entropy_M = np.maximum(surprise_M, 0.0) / np.log(bins - 1)
     return dominant_M, (left_M + at_M + right_M) / total_M, entropy_M
 
 

@@ -4,7 +4,8 @@ Legend: N windows (rows), W steps of history (newest last), F features, C sequen
 M windows of all channels side by side. Missing samples are NaN, nothing else is.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -70,11 +71,14 @@ def window_features(
         SchemaError: A channel is unknown, or shapes do not agree.
         OutOfRangeError: A sample is infinite.
     """
-    x_CNW = _checked(spec, windows)
-    rows = x_CNW[0].shape[0]
+    given = _checked(spec, windows)
+    rows = len(next(iter(given.values())))
     out_NF = np.empty((rows, len(spec.names)))
-    for chunk in _chunks(rows, _BLOCK_COLUMNS // len(spec.channels)):
-        _write_block(spec, [x_NW[chunk] for x_NW in x_CNW], out_NF[chunk])
+    for chunk in _chunks(rows, _BLOCK_COLUMNS // len(given)):
+        _write_block(spec, {name: x_NW[chunk] for name, x_NW in given.items()}, out_NF[chunk])
+    for channel in set(spec.channels) - set(given):
+        for columns in _columns(spec)[channel]:
+            out_NF[:, columns] = _absent_row(spec)[columns]
     if spec.calendar:
         out_NF[:, -len(CALENDAR_NAMES) :] = calendar_features(_checked_times(ts_s, rows))
     return out_NF
@@ -108,15 +112,16 @@ def sequence_tensor(spec: FeatureSpec, windows: Windows, steps: int | None = Non
         SchemaError: A channel is unknown, or shapes do not agree.
         OutOfRangeError: A sample is infinite, or `steps` exceeds the history.
     """
-    x_CNW = _checked(spec, windows)
+    given = _checked(spec, windows)
     steps = spec.history if steps is None else steps
     if not 1 <= steps <= spec.history:
         raise OutOfRangeError(field="steps", got=steps, expected=f"1 to {spec.history} steps")
-    rows = len(x_CNW[0])
-    out_NTC = np.empty((rows, steps, 2 * len(spec.channels)))
-    for chunk in _chunks(rows, _BLOCK_COLUMNS):
-        for place, (channel, x_NW) in enumerate(zip(spec.channels, x_CNW, strict=True)):
-            _write_sequence(spec, channel, x_NW[chunk], out_NTC[chunk, :, 2 * place :])
+    rows = len(next(iter(given.values())))
+    out_NTC = np.zeros((rows, steps, 2 * len(spec.channels)))
+    for channel, x_NW in given.items():
+        own_NTC = out_NTC[:, :, 2 * spec.channels.index(channel) :]
+        for chunk in _chunks(rows, _BLOCK_COLUMNS):
+            _write_sequence(spec, channel, x_NW[chunk], own_NTC[chunk])
     return out_NTC
 
 
@@ -130,9 +135,10 @@ def window_level(spec: FeatureSpec, windows: Windows, channel: str) -> Floats:
         SchemaError: A channel is unknown, or shapes do not agree.
         OutOfRangeError: A sample is infinite.
     """
-    if channel not in spec.channels:
-        raise SchemaError(field="channel", got=channel, expected=" or ".join(spec.channels))
-    x_NW = _checked(spec, windows)[spec.channels.index(channel)]
+    given = _checked(spec, windows)
+    if channel not in given:
+        raise SchemaError(field="channel", got=channel, expected=" or ".join(given))
+    x_NW = given[channel]
     level_N = np.empty(len(x_NW))
     for chunk in _chunks(len(x_NW), _BLOCK_COLUMNS):
         level_N[chunk] = _level(spec, channel, x_NW[chunk])
@@ -156,11 +162,11 @@ def _keep_freed_memory() -> None:
     np.empty(_KEPT_FLOATS)
 
 
-def _block(channels: Sequence[str], x_CNW: Sequence[Floats]) -> Block:
-    """Lay the windows of all channels side by side, time first."""
-    rows, steps = x_CNW[0].shape
-    x_WM = np.empty((steps, rows * len(x_CNW)))
-    for place, (channel, x_NW) in enumerate(zip(channels, x_CNW, strict=True)):
+def _block(given: Mapping[str, Floats]) -> Block:
+    """Lay the windows of the channels side by side, time first."""
+    rows, steps = next(iter(given.values())).shape
+    x_WM = np.empty((steps, rows * len(given)))
+    for place, (channel, x_NW) in enumerate(given.items()):
         if np.isinf(x_NW).any():
             raise OutOfRangeError(
                 field=channel, got=float("inf"), expected="finite numbers, NaN where missing"
@@ -169,20 +175,46 @@ def _block(channels: Sequence[str], x_CNW: Sequence[Floats]) -> Block:
     return Block(at_least_two(x_WM))
 
 
+@lru_cache(maxsize=64)
+def _columns(spec: FeatureSpec) -> dict[str, tuple[slice, slice]]:
+    """Return where each channel's own and relative features stand."""
+    own = sum(len(spec.suffixes(family)) for family in CHANNEL_FAMILIES)
+    relative = len(spec.suffixes("relative"))
+    columns = {}
+    for place, channel in enumerate(spec.channels):
+        start = len(spec.channels) * own
+        if channel in spec.relative:
+            start += spec.relative.index(channel) * relative
+        stop = start + relative * (channel in spec.relative)
+        columns[channel] = slice(place * own, (place + 1) * own), slice(start, stop)
+    return columns
+
+
+@lru_cache(maxsize=64)
+def _absent_row(spec: FeatureSpec) -> Floats:
+    """Return the features of channels without a sample: the same in every row."""
+    out_NF = np.full((1, len(spec.names)), np.nan)
+    nothing_NW = np.full((1, spec.history), np.nan)
+    _write_block(spec, dict.fromkeys(spec.channels, nothing_NW), out_NF)
+    row: Floats = out_NF[0]
+    row.flags.writeable = False
+    return row
+
+
 # In a window without samples 0/0 is NaN by contract, not an accident.
 _absent_is_nan = np.errstate(divide="ignore", invalid="ignore")
 
 
 @_absent_is_nan
 def _level(spec: FeatureSpec, channel: str, x_NW: Floats) -> Floats:
-    level_1M = ewma(_block([channel], [x_NW]), (spec.level_half_life,))
+    level_1M = ewma(_block({channel: x_NW}), (spec.level_half_life,))
     return level_1M[0, : len(x_NW)]
 
 
 @_absent_is_nan
-def _write_block(spec: FeatureSpec, x_CNW: list[Floats], out_NF: Floats) -> None:
+def _write_block(spec: FeatureSpec, given: Mapping[str, Floats], out_NF: Floats) -> None:
     rows = len(out_NF)
-    block = _block(spec.channels, x_CNW)
+    block = _block(given)
     counts = [len(spec.suffixes(family)) for family in CHANNEL_FAMILIES]
     out_KM = np.empty((sum(counts), block.x_WM.shape[1]))
     stop = 0
@@ -190,24 +222,21 @@ def _write_block(spec: FeatureSpec, x_CNW: list[Floats], out_NF: Floats) -> None
         start, stop = stop, stop + count
         if count:
             KERNELS[family](spec, block, out_KM[start:stop])
-    for place in range(len(x_CNW)):
-        columns = slice(place * len(out_KM), (place + 1) * len(out_KM))
-        out_NF[:, columns] = out_KM[:, place * rows : (place + 1) * rows].T
-    stop = len(x_CNW) * len(out_KM)
-    for channel in spec.relative:
-        place = spec.channels.index(channel)
-        start, stop = stop, stop + len(spec.suffixes("relative"))
-        own = _block([channel], [x_CNW[place]])
-        out_RM = np.empty((stop - start, own.x_WM.shape[1]))
-        write_relative(spec, own, out_RM)
-        out_NF[:, start:stop] = out_RM[:, :rows].T
+    for place, (channel, x_NW) in enumerate(given.items()):
+        own, relative = _columns(spec)[channel]
+        out_NF[:, own] = out_KM[:, place * rows : (place + 1) * rows].T
+        if channel in spec.relative:
+            alone = _block({channel: x_NW})
+            out_RM = np.empty((relative.stop - relative.start, alone.x_WM.shape[1]))
+            write_relative(spec, alone, out_RM)
+            out_NF[:, relative] = out_RM[:, :rows].T
 
 
 @_absent_is_nan
 def _write_sequence(
     spec: FeatureSpec, channel: str, x_NW: Floats, out_NTC: NDArray[np.float64]
 ) -> None:
-    block = _block([channel], [x_NW])
+    block = _block({channel: x_NW})
     if channel in spec.relative:
         scaled_WM = log_ratio(spec, block)[1]
     else:
@@ -217,8 +246,8 @@ def _write_sequence(
     out_NTC[:, :, 1] = block.mask_WM[-steps:, :rows].T
 
 
-def _checked(spec: FeatureSpec, windows: Windows) -> list[Floats]:
-    """Return one x_NW of exactly `spec.history` steps per channel."""
+def _checked(spec: FeatureSpec, windows: Windows) -> dict[str, Floats]:
+    """Return an x_NW of exactly `spec.history` steps for each channel that is given."""
     unknown = sorted(set(windows) - set(spec.channels))
     if unknown or not windows:
         raise SchemaError(
@@ -233,11 +262,7 @@ def _checked(spec: FeatureSpec, windows: Windows) -> list[Floats]:
             raise SchemaError(
                 field=name, got=x_NT.shape, expected="[rows, steps], the same for all channels"
             )
-    absent = np.broadcast_to(np.float64(np.nan), (shape[0], spec.history))
-    return [
-        _last_steps(arrays[channel], spec.history) if channel in arrays else absent
-        for channel in spec.channels
-    ]
+    return {name: _last_steps(x_NT, spec.history) for name, x_NT in arrays.items()}
 
 
 def _last_steps(x_NT: Floats, steps: int) -> Floats:

@@ -135,6 +135,18 @@ def test_the_rows_of_a_batch_do_not_touch_each_other(data, seed):
     np.testing.assert_array_equal(shuffled, together[order])
 
 
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_a_channel_left_out_equals_one_of_missing_samples_only(spec):
+    x_T = np.random.default_rng(5).gamma(2.0, 5.0, 300)
+    first, *others = spec.channels
+    nothing = {name: np.full(300, np.nan) for name in others}
+
+    left_out = trace_features(spec, {first: x_T})
+    missing = trace_features(spec, {first: x_T} | nothing)
+
+    np.testing.assert_array_equal(left_out, missing)
+
+
 @pytest.mark.parametrize("history", [2, 3, 7, 8, 9, 10])
 def test_very_short_histories_agree_on_all_paths(history):
     whole_window = (1, history)
