@@ -1,0 +1,1 @@
+"""The bandwidth forecaster: an LSTM and a gradient-boosted twin, blended and calibrated."""

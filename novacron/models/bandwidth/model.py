@@ -1,0 +1,209 @@
+"""The bandwidth forecaster as it is served: checked tensors in, calibrated quantiles out.
+
+Legend: N rows, W steps of history (newest last), H steps ahead, Q = 3 served levels.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from novacron.contracts.telemetry import LINK_SCHEMA
+from novacron.errors import ArtifactError, SchemaError
+from novacron.features.fingerprint import fingerprint
+from novacron.models.bandwidth.blend import ClassModel, ewma_of_windows
+from novacron.models.bandwidth.bundle_files import write_bundle
+from novacron.models.bandwidth.config import POOLED, BandwidthConfig
+from novacron.models.bandwidth.windows import Floats, encode
+from novacron.models.base import Tensors, TensorSpec
+from novacron.models.conformal import OnlineConformal
+from novacron.models.tensor_checks import check_tensors
+
+_CLASS: Final = "path_class"
+_LONGEST_REQUEST: Final = 65_536
+
+
+def input_specs(config: BandwidthConfig) -> tuple[TensorSpec, ...]:
+    """Return the tensors of a request."""
+    specs = []
+    for name in config.features.channels:
+        column = LINK_SCHEMA[name]
+        required = name == "bandwidth_mbps"
+        hold = "" if required else "; hold the last value where a sample lacks it"
+        specs.append(
+            TensorSpec(
+                name=name,
+                datatype="FP64",
+                shape=(-1, -1),
+                unit=column.unit,
+                doc=f"{column.doc}, oldest first, newest last{hold}",
+                low=column.low,
+                high=column.high,
+                required=required,
+            )
+        )
+    specs.append(
+        TensorSpec(
+            name=_CLASS,
+            datatype="BYTES",
+            shape=(-1,),
+            unit="name",
+            doc=f"class of each path; any other name, or none, is answered by {POOLED!r}",
+            required=False,
+        )
+    )
+    return tuple(specs)
+
+
+def output_specs(config: BandwidthConfig) -> tuple[TensorSpec, ...]:
+    """Return the tensors of an answer."""
+    steps = (-1, config.horizon)
+    return (
+        TensorSpec(name="value_mbps", datatype="FP64", shape=steps, unit="Mbit/s", doc="median"),
+        TensorSpec(
+            name="lower_mbps", datatype="FP64", shape=steps, unit="Mbit/s", doc="80 % interval"
+        ),
+        TensorSpec(
+            name="upper_mbps", datatype="FP64", shape=steps, unit="Mbit/s", doc="80 % interval"
+        ),
+        TensorSpec(
+            name="quantiles_mbps",
+            datatype="FP64",
+            shape=(*steps, 3),
+            unit="Mbit/s",
+            doc="quantiles .1, .5, .9",
+        ),
+        TensorSpec(
+            name="fallback",
+            datatype="BYTES",
+            shape=(-1,),
+            unit="name",
+            doc="baseline that answered instead of the model, or empty",
+        ),
+    )
+
+
+class BandwidthModel:
+    """A fitted forecaster of all path classes; implements `ServableModel`.
+
+    Args:
+        config: What it was fitted with.
+        classes: One model per path class, `POOLED` among them.
+
+    Raises:
+        ArtifactError: `POOLED` is missing.
+    """
+
+    kind: str = "bandwidth"
+    fallback_name: ClassVar[str] = "ewma_band"
+
+    def __init__(self, config: BandwidthConfig, classes: Mapping[str, ClassModel]) -> None:
+        if POOLED not in classes:
+            raise ArtifactError(f"The model lacks the class {POOLED!r}.", remedy="Train it again.")
+        self.config = config
+        self.classes = dict(classes)
+        self.features_hash = fingerprint(config.features)
+        self.inputs = input_specs(config)
+        self.outputs = output_specs(config)
+        self._names = tuple(self.classes)
+
+    def prepare(self, tensors: Tensors) -> dict[str, NDArray[np.generic]]:
+        """Check one request and cut it to windows; see `ServableModel.prepare`.
+
+        Histories longer than the window lose their oldest samples, shorter ones are padded with
+        missing ones on the left. `path_class` becomes the number of the class that answers.
+        """
+        rows = check_tensors(tensors, self.inputs)
+        steps = tensors["bandwidth_mbps"].shape[1]
+        if steps > _LONGEST_REQUEST:
+            raise SchemaError(
+                field="bandwidth_mbps",
+                got=f"{steps} steps",
+                expected=f"at most {_LONGEST_REQUEST} steps",
+                remedy=f"Only the newest {self.config.features.history} are read.",
+            )
+        prepared: dict[str, NDArray[np.generic]] = {}
+        for name in self.config.features.channels:
+            prepared[name] = self._window(name, tensors, (rows, steps))
+        prepared[_CLASS] = self._class_numbers(tensors.get(_CLASS), rows)
+        return prepared
+
+    def _window(self, name: str, tensors: Tensors, shape: tuple[int, int]) -> Floats:
+        history = self.config.features.history
+        out_NW = np.full((shape[0], history), np.nan)
+        if name in tensors:
+            given = cast(Floats, tensors[name])
+            if given.shape != shape:
+                raise SchemaError(
+                    field=name,
+                    got=list(given.shape),
+                    expected=f"the shape of bandwidth_mbps, {list(shape)}",
+                )
+            kept = given[:, -history:]
+            out_NW[:, history - kept.shape[1] :] = kept
+        return out_NW
+
+    def _class_numbers(self, names_N: NDArray[np.generic] | None, rows: int) -> NDArray[np.int64]:
+        pooled = self._names.index(POOLED)
+        if names_N is None:
+            return np.full(rows, pooled)
+        place = {name: number for number, name in enumerate(self._names)}
+        return np.array([place.get(str(name), pooled) for name in names_N], dtype=np.int64)
+
+    def predict(self, rows: Tensors) -> dict[str, NDArray[np.generic]]:
+        """Answer prepared rows, class by class; see `ServableModel.predict`."""
+        class_N = cast(NDArray[np.int64], rows[_CLASS])
+        channels = {name: cast(Floats, rows[name]) for name in self.config.features.channels}
+        q_NHQ = np.empty((len(class_N), self.config.horizon, 3))
+        fallback_N = np.full(len(class_N), "", dtype=object)
+        for number in np.unique(class_N):
+            own = np.flatnonzero(class_N == number)
+            part = self.classes[self._names[number]]
+            windows = {name: x_NW[own] for name, x_NW in channels.items()}
+            q_NHQ[own], cold_N = self.quantiles(part, windows)
+            fallback_N[own[cold_N]] = self.fallback_name
+        return {
+            "value_mbps": q_NHQ[..., 1].copy(),
+            "lower_mbps": q_NHQ[..., 0].copy(),
+            "upper_mbps": q_NHQ[..., 2].copy(),
+            "quantiles_mbps": q_NHQ,
+            "fallback": fallback_N,
+        }
+
+    def quantiles(
+        self, part: ClassModel, channels: Mapping[str, Floats]
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return the calibrated quantiles of windows of one class, and which are fallbacks.
+
+        Args:
+            part: The class.
+            channels: Channel to x_NW, left-padded with NaN; channels without data may be absent.
+
+        Returns:
+            q_NHQ in Mbit/s, and a mask of the rows that the EWMA band answered.
+        """
+        bandwidth_NW = channels["bandwidth_mbps"]
+        level_N = ewma_of_windows(bandwidth_NW, part.band.half_life)
+        raw_NHQ = part.raw_mbps(encode(self.config, channels), level_N)
+        q_NHQ = part.calibration.apply(raw_NHQ)
+        known_N = np.isfinite(bandwidth_NW).sum(axis=1)
+        cold_N = (known_N < self.config.cold_start_samples) & part.mixture.cold_by_band
+        if cold_N.any():
+            q_NHQ[cold_N] = part.band_mbps(bandwidth_NW[cold_N])
+        return q_NHQ, cold_N
+
+    def online(self, path_class: str, *, paths: int = 1) -> OnlineConformal:
+        """Return a fresh online calibration for paths of a class, to be fed with outcomes."""
+        part = self.classes.get(path_class, self.classes[POOLED])
+        return OnlineConformal(part.calibration, paths=paths, gamma=self.config.conformal.gamma)
+
+    def save(self, directory: Path) -> None:
+        """Write the bundle into an empty or missing directory; see `bundle_files`."""
+        facts = {
+            "kind": self.kind,
+            "features_hash": self.features_hash,
+            "config": self.config.model_dump(mode="json"),
+        }
+        write_bundle(directory, self.classes, facts)
