@@ -156,13 +156,7 @@ def split_by_time(
     parts: tuple[list[Trace], list[Trace], list[Trace]] = ([], [], [])
     skipped = []
     for trace in traces:
-        n = len(trace)
-        test_at = n - round(test_share * n)
-        validation_at = test_at - round(validation_share * n)
-        # The gap is cut from the start of the later part: the earlier one keeps its last sample.
-        bounds = [(0, validation_at), (validation_at + gap, test_at)]
-        if test_share:
-            bounds.append((test_at + gap, n))
+        bounds = _bounds(len(trace), gap, validation_share, test_share)
         if min(stop - first for first, stop in bounds) < gap:
             skipped.append(trace)
             continue
@@ -174,3 +168,14 @@ def split_by_time(
         test=tuple(parts[2]),
         skipped=tuple(skipped),
     )
+
+
+def _bounds(n: int, gap: int, validation_share: float, test_share: float) -> list[tuple[int, int]]:
+    """Return [first, stop) of each part of n samples, in order of time."""
+    test_at = n - round(test_share * n)
+    validation_at = test_at - round(validation_share * n)
+    # The gap is cut from the start of the later part: the earlier one keeps its last sample.
+    bounds = [(0, validation_at), (validation_at + gap, test_at)]
+    if test_share:
+        bounds.append((test_at + gap, n))
+    return bounds

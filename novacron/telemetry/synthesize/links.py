@@ -159,6 +159,31 @@ def _causes(
     stays_s = (profile.regime_stay_s, profile.regime_stay_s / 3, profile.regime_stay_s / 6)
     regime = np.array(REGIME_SHARES)[regimes(rng("regime"), clock, mean_stay_s=stays_s)]
     wobble = ornstein_uhlenbeck(rng("capacity"), clock, sd=0.04, relaxation_s=4 * profile.mood_s)
+    cross = _cross_traffic(profile, clock, streams, dst_activity)
+    cross = cross + 0.8 * intensity(faults, "congestion", clock.n)
+    detour = 1 + 1.5 * intensity(faults, "reroute", clock.n)
+    burst_loss = 0.08 * intensity(faults, "loss_burst", clock.n)
+    flap = intensity(faults, "link_flap", clock.n)
+    return _Causes(
+        capacity_mbps=profile.capacity_mbps * regime * np.exp(wobble),
+        cross_ratio=np.clip(cross, 0.0, 0.97),
+        demand_mbps=_demand(profile, clock, streams, src_activity),
+        base_rtt_ms=profile.propagation_ms * detour + profile.access_ms,
+        path_loss_ratio=profile.base_loss_ratio + burst_loss,
+        # A flapping link is down for the more intervals the harder the fault.
+        up=rng("flap").random(clock.n) >= flap,
+        reported=intensity(faults, "telemetry_gap", clock.n) == 0,
+    )
+
+
+def _cross_traffic(
+    profile: LinkProfile, clock: Clock, streams: Streams, dst_activity: Series
+) -> Series:
+    """Return the share of the capacity that strangers ask for [T], not yet cut at its bounds."""
+
+    def rng(process: str) -> np.random.Generator:
+        return streams.of(profile.link_id, process)
+
     mood = ornstein_uhlenbeck(rng("cross"), clock, sd=0.08, relaxation_s=profile.mood_s)
     on_off = bursts(
         rng("cross bursts"),
@@ -173,30 +198,24 @@ def _causes(
         duty_ratio=0.4,
         wander=profile.cross_wander,
     )
-    cross = profile.cross_mean_ratio * dst_activity + mood + 0.25 * on_off
-    cross = cross + profile.cross_swing_ratio * chunks
-    cross = cross + 0.8 * intensity(faults, "congestion", clock.n)
-    wish = ornstein_uhlenbeck(rng("demand"), clock, sd=0.2, relaxation_s=profile.mood_s)
+    steady = profile.cross_mean_ratio * dst_activity + mood
+    return np.asarray(steady + 0.25 * on_off + profile.cross_swing_ratio * chunks)
+
+
+def _demand(profile: LinkProfile, clock: Clock, streams: Streams, src_activity: Series) -> Series:
+    """Return what we want to send [T]: without end on a greedy link."""
+    if profile.greedy:
+        return np.full(clock.n, np.inf)
+    wish = ornstein_uhlenbeck(
+        streams.of(profile.link_id, "demand"), clock, sd=0.2, relaxation_s=profile.mood_s
+    )
     bulk = bursts(
-        rng("bulk transfers"),
+        streams.of(profile.link_id, "bulk transfers"),
         clock,
         mean_on_s=profile.burst_on_s,
         mean_off_s=4 * profile.burst_off_s,
     )
-    demand = profile.demand_mbps * (src_activity * np.exp(wish) + 1.5 * bulk)
-    detour = 1 + 1.5 * intensity(faults, "reroute", clock.n)
-    burst_loss = 0.08 * intensity(faults, "loss_burst", clock.n)
-    flap = intensity(faults, "link_flap", clock.n)
-    return _Causes(
-        capacity_mbps=profile.capacity_mbps * regime * np.exp(wobble),
-        cross_ratio=np.clip(cross, 0.0, 0.97),
-        demand_mbps=np.full(clock.n, np.inf) if profile.greedy else demand,
-        base_rtt_ms=profile.propagation_ms * detour + profile.access_ms,
-        path_loss_ratio=profile.base_loss_ratio + burst_loss,
-        # A flapping link is down for the more intervals the harder the fault.
-        up=rng("flap").random(clock.n) >= flap,
-        reported=intensity(faults, "telemetry_gap", clock.n) == 0,
-    )
+    return np.asarray(profile.demand_mbps * (src_activity * np.exp(wish) + 1.5 * bulk))
 
 
 def _mode(causes: _Causes) -> NDArray[np.int64]:

@@ -36,7 +36,8 @@ def regimes(
     """
     stay_s = np.asarray(mean_stay_s, dtype=np.float64)
     leave = -np.expm1(-clock.step_s / stay_s)
-    state = int(np.searchsorted(np.cumsum(stay_s) / stay_s.sum(), rng.random()))
+    begun = np.searchsorted(np.cumsum(stay_s) / stay_s.sum(), rng.random())
+    state = min(int(begun), stay_s.size - 1)
     path = []
     for leaves, target in rng.random((clock.n, 2)).tolist():
         path.append(state)
