@@ -45,13 +45,20 @@ class World:
     interval_s: float
 
 
-def begin_state(path: Path, noise: Noise, traces: TraceBank | None, episode_s: float) -> PathState:
-    """Return the state in which an episode starts, drawn from the stationary law."""
+def begin_state(
+    path: Path, noise: Noise, traces: TraceBank | None, history_s: float, episode_s: float
+) -> PathState:
+    """Return the state in which an episode starts, drawn from the stationary law.
+
+    A replayed trace is entered so that `history_s` before and `episode_s` after lie inside it.
+    """
     zero = np.zeros_like(path.rtt_ms)
     start = np.zeros((zero.size, 2), dtype=np.int64)
     if traces is not None:
         start = traces.start_of(
-            noise.uniform(Purpose.TRACE, 0), noise.uniform(Purpose.TRACE, 1), episode_s
+            noise.uniform(Purpose.TRACE, 0),
+            noise.uniform(Purpose.TRACE, 1),
+            history_s + episode_s,
         )
     everywhere = np.ones(zero.shape, dtype=bool)
     calm = PathState(
@@ -60,7 +67,7 @@ def begin_state(path: Path, noise: Noise, traces: TraceBank | None, episode_s: f
         loss_level=zero,
         cross_share=zero,
         busy_level=zero,
-        elapsed_s=zero,
+        elapsed_s=zero + history_s,
         trace_start_N2=start,
     )
     return _switched(calm, noise, everywhere)

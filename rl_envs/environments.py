@@ -46,7 +46,7 @@ class HdeCompressionEnv(DwcpEnv):
     | 3 | cpu_busy_ratio | 0..1 | 0 | 1 | node telemetry |
     | 4 | encode_ratio | x | 0.5 | 100 | bytes in / bytes out of the encoder |
     | 5 | encode_busy_ratio | 0..1 | 0 | 1 | time the encoder worked / interval |
-    | 6 | send_busy_ratio | 0..1 | 0 | 1 | time the sender worked / interval |
+    | 6 | send_blocked_ratio | 0..1 | 0 | 1 | time writes to the sockets waited / interval |
     | 7 | decode_busy_ratio | 0..1 | 0 | 1 | time the decoder worked / interval |
     | 8 | sample_entropy_ratio | 0..1 | 0 | 1 | byte entropy of a sample of chunks / 8 bit |
     | 9 | zero_page_ratio | 0..1 | 0 | 1 | pages of zeros / pages |
@@ -147,7 +147,7 @@ class PbaPredictionEnv(DwcpEnv):
     | 4 | variation_10s_ratio | x | 0.001 | 3 | standard deviation / mean of 10 s |
     | 5 | variation_60s_ratio | x | 0.001 | 3 | standard deviation / mean of 60 s |
     | 6 | variation_300s_ratio | x | 0.001 | 3 | standard deviation / mean of 300 s |
-    | 7 | lag_correlation | -1..1 | -1 | 1 | autocorrelation of 300 s at lag 1 s |
+    | 7 | lag_correlation | -1..1 | -1 | 1 | autocorrelation of 60 s at lag 1 s |
     | 8 | unused_ratio | 0..1 | 0.0001 | 1 | capacity measured but not allocated / capacity |
     | 9 | overshoot_ratio | x | 0.0001 | 10 | allocation above what was delivered / delivered |
     | 10 | rtt_ms | ms | 0.01 | 2000 | smoothed round trip |
@@ -308,7 +308,7 @@ class JointEnv(DwcpEnv):
     | 8 | cpu_busy_ratio | 0..1 | 0 | 1 | node telemetry |
     | 9 | encode_ratio | x | 0.5 | 100 | bytes in / bytes out of the encoder |
     | 10 | encode_busy_ratio | 0..1 | 0 | 1 | time the encoder worked / interval |
-    | 11 | send_busy_ratio | 0..1 | 0 | 1 | time the sender worked / interval |
+    | 11 | send_blocked_ratio | 0..1 | 0 | 1 | time writes to the sockets waited / interval |
     | 12 | decode_busy_ratio | 0..1 | 0 | 1 | time the decoder worked / interval |
     | 13 | sample_entropy_ratio | 0..1 | 0 | 1 | byte entropy of a sample of chunks / 8 bit |
     | 14 | zero_page_ratio | 0..1 | 0 | 1 | pages of zeros / pages |

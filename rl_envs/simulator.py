@@ -85,7 +85,7 @@ class Simulator:
         noise = Noise(key=key, step=step)
         path = self.scenarios.draw(noise)
         episode_s = (self.episode_steps + 1) * self.target.interval_s
-        state = begin_state(path, noise, self.traces, episode_s)
+        state = begin_state(path, noise, self.traces, self.target.history_s, episode_s)
         world = world_of(path, state, noise, self.traces, self.target.interval_s)
         context = self.target.sample(world, self.traces)
         shipped = self._shipped_values(world)

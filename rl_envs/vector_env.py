@@ -82,7 +82,7 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         if traces is not None:
             bank = TraceBank.of(
                 traces,
-                min_length_s=(steps + 1) * target.interval_s,
+                min_length_s=target.history_s + (steps + 1) * target.interval_s,
                 max_gap_s=MAX_TRACE_GAP_S,
             )
         self.simulator = Simulator(target, scenario_set(scenario, split), bank, steps)

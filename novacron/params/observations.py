@@ -47,7 +47,7 @@ _HOST = (
 _DATA = (
     _log("encode_ratio", "x", 0.5, 100.0, "bytes in / bytes out of the encoder"),
     _ratio("encode_busy_ratio", "time the encoder worked / interval"),
-    _ratio("send_busy_ratio", "time the sender worked / interval"),
+    _ratio("send_blocked_ratio", "time writes to the sockets waited / interval"),
     _ratio("decode_busy_ratio", "time the decoder worked / interval"),
     _ratio("sample_entropy_ratio", "byte entropy of a sample of chunks / 8 bit"),
     _ratio("zero_page_ratio", "pages of zeros / pages"),
@@ -65,7 +65,7 @@ _BANDWIDTH = (
     _log("variation_300s_ratio", "x", 1e-3, 3.0, "standard deviation / mean of 300 s"),
     Channel(
         name="lag_correlation", unit="-1..1", low=-1.0, high=1.0, scale="linear",
-        source="autocorrelation of 300 s at lag 1 s",
+        source="autocorrelation of 60 s at lag 1 s",
     ),
     _log("unused_ratio", "0..1", 1e-4, 1.0, "capacity measured but not allocated / capacity"),
     _log("overshoot_ratio", "x", 1e-4, 10.0, "allocation above what was delivered / delivered"),

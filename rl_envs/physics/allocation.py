@@ -31,12 +31,12 @@ def window_moments(
     >>> mean.tolist(), sd.tolist()
     ([[6.0]], [[1.0]])
     """
-    begin = end_NT - window_N.astype(np.int64)[:, None]
+    row = np.arange(sums_NT.shape[0])[:, None] * sums_NT.shape[1]
+    last = row + end_NT
+    first = last - window_N.astype(np.int64)[:, None]
     count = window_N[:, None]
-    mean = (np.take_along_axis(sums_NT, end_NT, 1) - np.take_along_axis(sums_NT, begin, 1)) / count
-    square = (
-        np.take_along_axis(squares_NT, end_NT, 1) - np.take_along_axis(squares_NT, begin, 1)
-    ) / count
+    mean = (np.take(sums_NT, last) - np.take(sums_NT, first)) / count
+    square = (np.take(squares_NT, last) - np.take(squares_NT, first)) / count
     deviation: FloatArray = np.sqrt(np.maximum(square - mean * mean, 0.0))
     return mean, deviation
 

@@ -12,6 +12,8 @@ from rl_envs.physics.order_statistics import (
 )
 from rl_envs.physics.quantities import FloatArray
 
+CLIENT_LIMIT_MS = 60_000.0
+"""Longest that a client waits; a round or a place in the queue beyond it counts as this."""
 LINGER_MS = 50.0
 """Longest wait for a batch to fill; the protocol's own batch timeout."""
 
@@ -107,6 +109,7 @@ def commit_rounds(
     quorum_ms = quantile_ms(arrival, 0.5)
     failures = (1.0 - won) / won
     round_ms = attempt_ms / won + failures * (0.5 * timeout_ms + 2.0 * quorum_ms)
+    round_ms = np.minimum(round_ms, CLIENT_LIMIT_MS)
 
     used = np.minimum(max_inflight, 1.0 + work.offered_ops * round_ms * 1e-3 / batch)
     repeated = 1.0 + failures * used
@@ -120,7 +123,7 @@ def commit_rounds(
 
     left = work.queue_ops + (work.offered_ops - capacity) * work.interval_s
     queue_ops = np.maximum(left, 0.0)
-    backlog_ms = 0.5 * (work.queue_ops + queue_ops) / capacity * 1e3
+    backlog_ms = np.minimum(0.5 * (work.queue_ops + queue_ops) / capacity * 1e3, CLIENT_LIMIT_MS)
     stopped_ms = timeout_ms + 2.0 * quorum_ms
     outage_ms = work.crash_per_s * stopped_ms * stopped_ms * 0.5e-3
     waits_ms = fill_ms + process_ms + queue_ms + backlog_ms

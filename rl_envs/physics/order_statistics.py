@@ -3,15 +3,16 @@
 Shape legend: N batch, F followers, G times of a grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rl_envs.physics.quantities import FloatArray
 
-GRID = 32
+GRID = 28
 """Times at which the arrival law is tabulated."""
-_STEPS = np.geomspace(1e-3, 1.0, GRID)
+_STEPS = np.geomspace(2e-3, 1.0, GRID)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +22,7 @@ class Followers:
     A place without a follower has an infinite propagation.
 
     An answer takes `propagation_ms` plus a wait of median `jitter_ms` whose tail falls as the power
-    `jitter_shape`. A dropped message is sent again after the retransmission timeout.
+    `jitter_shape`: 2, 3 or 4. A dropped message is sent again after the retransmission timeout.
     """
 
     propagation_ms: FloatArray
@@ -41,75 +42,85 @@ class Arrival:
 def log_logistic_cdf(wait_ms: FloatArray, median_ms: FloatArray, shape: FloatArray) -> FloatArray:
     """Return P(W <= wait): a body around the median and a Pareto tail of index `shape`.
 
+    1 / (1 + (median / wait)^shape), for whole shapes 2, 3 and 4 so that no power is computed.
     Source: Fisk 1961.
 
-    >>> float(log_logistic_cdf(np.array(3.0), np.array(3.0), np.array(2.5)))
+    >>> float(log_logistic_cdf(np.array(3.0), np.array(3.0), np.array(3.0)))
     0.5
-    >>> float(log_logistic_cdf(np.array(-1.0), np.array(3.0), np.array(2.5)))
+    >>> round(float(log_logistic_cdf(np.array(6.0), np.array(3.0), np.array(2.0))), 3)
+    0.8
+    >>> float(log_logistic_cdf(np.array(-1.0), np.array(3.0), np.array(2.0)))
     0.0
     """
-    wait = np.maximum(wait_ms, 1e-9)
-    cdf: FloatArray = 1.0 / (1.0 + np.exp(shape * np.log(median_ms / wait)))
-    return np.where(wait_ms > 0, cdf, 0.0)
+    scaled = np.maximum(wait_ms, 0.0) / median_ms
+    square = scaled * scaled
+    power = square * np.where(shape == 4.0, square, np.where(shape == 3.0, scaled, 1.0))
+    cdf: FloatArray = power / (1.0 + power)
+    return cdf
 
 
-def at_least(arrived_NGF: FloatArray, needed_N: FloatArray) -> FloatArray:
-    """Return P(at least `needed` of F independent answers have arrived) for each time.
+def arrival_counts(arrived_FNG: FloatArray) -> FloatArray:
+    """Return P(exactly c of F independent answers have arrived), [F + 1, N, G].
 
     The number of arrivals is Poisson-binomial; its distribution is built answer by answer.
     Source: David and Nagaraja 2003, section 5.2.
 
-    >>> p = np.full((1, 1, 3), 0.5)
-    >>> at_least(p, np.array([2.0])).tolist()  # (3 + 1) / 8
-    [[0.5]]
+    >>> arrival_counts(np.full((3, 1, 1), 0.5)).ravel().tolist()
+    [0.125, 0.375, 0.375, 0.125]
     """
-    followers = arrived_NGF.shape[-1]
-    none = np.ones(arrived_NGF.shape[:2])
-    counts = [none] + [np.zeros_like(none) for _ in range(followers)]
-    for follower in range(followers):
-        here = np.ascontiguousarray(arrived_NGF[:, :, follower])
+    followers = arrived_FNG.shape[0]
+    counts = np.zeros((followers + 1, *arrived_FNG.shape[1:]))
+    counts[0] = 1.0
+    for follower, here in enumerate(arrived_FNG):
         for count in range(follower + 1, 0, -1):
-            counts[count] = counts[count] * (1.0 - here) + counts[count - 1] * here
-        counts[0] = counts[0] * (1.0 - here)
-    enough = np.zeros_like(none)
-    for count, probability in enumerate(counts):
-        enough += np.where(count >= needed_N[:, None], probability, 0.0)
-    return np.minimum(enough, 1.0)
+            counts[count] += (counts[count - 1] - counts[count]) * here
+        counts[0] *= 1.0 - here
+    return counts
 
 
-def kth_arrival(
-    followers: Followers, needed_N: FloatArray, rto_floor_ms: float = 200.0
-) -> Arrival:
-    """Return when the `needed_N`-th of the followers' answers arrives.
+def kth_arrivals(
+    followers: Followers, needed: Sequence[FloatArray], rto_floor_ms: float = 200.0
+) -> tuple[Arrival, ...]:
+    """Return, for each of `needed` [N], when that many of the followers have answered.
 
-    It cannot be before the needed-th smallest propagation, so the grid starts there and reaches
-    past two retransmission timeouts.
+    All are tabulated on one grid. It starts at the smallest of the needed-th propagations, before
+    which nothing can be complete, and reaches past two retransmission timeouts.
 
     >>> one = np.ones((1, 3))
     >>> same = Followers(propagation_ms=10 * one, jitter_ms=2 * one, jitter_shape=np.array([4.0]),
     ...     drop_ratio=np.array([0.0]))
-    >>> median = quantile_ms(kth_arrival(same, np.array([2.0])), 0.5)
+    >>> median = quantile_ms(kth_arrivals(same, [np.array([2.0])])[0], 0.5)
     >>> bool(abs(median[0] - 12.0) < 0.1)  # the middle one of three has the parent's median
     True
     """
     propagation = followers.propagation_ms
-    ranked = np.sort(propagation, axis=1)
-    rank = needed_N.astype(np.int64)[:, None] - 1
-    start = np.take_along_axis(ranked, rank, axis=1)
     present = np.isfinite(propagation)
+    rank = np.minimum.reduce(needed).astype(np.int64)[:, None] - 1
+    start = np.take_along_axis(np.sort(propagation, axis=1), rank, axis=1)
     longest = np.where(present, propagation, 0.0).max(axis=1, keepdims=True)
-    jitter_ms = np.where(present, followers.jitter_ms, 1e-6)
+    jitter = np.where(present, followers.jitter_ms, 1e-6)
     rto = rto_floor_ms + longest
-    span = np.maximum(longest - start + 50.0 * jitter_ms.max(axis=1, keepdims=True), rto)
+    span = np.maximum(longest - start + 50.0 * jitter.max(axis=1, keepdims=True), rto)
     time_NG = start + 2.0 * span * _STEPS
-    wait = time_NG[:, :, None] - propagation[:, None, :]
-    jitter = np.broadcast_to(jitter_ms[:, None, :], wait.shape)
-    shape = followers.jitter_shape[:, None, None]
-    once = log_logistic_cdf(wait, jitter, shape)
-    again = log_logistic_cdf(wait - rto[:, :, None], jitter, shape)
-    drop = followers.drop_ratio[:, None, None]
-    cdf = at_least((1.0 - drop) * once + drop * again, needed_N)
-    return Arrival(time_ms_NG=time_NG, cdf_NG=cdf)
+    shape, drop = followers.jitter_shape[:, None], followers.drop_ratio[:, None]
+    arrived = np.empty((propagation.shape[1], *time_NG.shape))
+    for follower in range(propagation.shape[1]):
+        wait = time_NG - propagation[:, follower, None]
+        median = jitter[:, follower, None]
+        once = log_logistic_cdf(wait, median, shape)
+        again = log_logistic_cdf(wait - rto, median, shape)
+        arrived[follower] = once + drop * (again - once)
+    counts = arrival_counts(arrived)
+    return tuple(
+        Arrival(time_ms_NG=time_NG, cdf_NG=_at_least(counts, wanted)) for wanted in needed
+    )
+
+
+def _at_least(counts_CNG: FloatArray, needed_N: FloatArray) -> FloatArray:
+    enough = np.zeros(counts_CNG.shape[1:])
+    for count, probability in enumerate(counts_CNG):
+        enough += np.where(count >= needed_N[:, None], probability, 0.0)
+    return np.minimum(enough, 1.0)
 
 
 def truncated_mean_ms(arrival: Arrival, limit_ms_N: FloatArray) -> FloatArray:
@@ -124,9 +135,7 @@ def truncated_mean_ms(arrival: Arrival, limit_ms_N: FloatArray) -> FloatArray:
     width = np.maximum(right - left, 0.0)
     slope = (survival[:, 1:] - survival[:, :-1]) / (time[:, 1:] - left)
     area = width * (survival[:, :-1] + 0.5 * slope * width)
-    total = np.minimum(time[:, 0], limit_ms_N)
-    for column in range(area.shape[1]):
-        total = total + area[:, column]
+    total = np.minimum(time[:, 0], limit_ms_N) + area.sum(axis=1)
     beyond = np.maximum(limit_ms_N - time[:, -1], 0.0)
     mean: FloatArray = total + beyond * survival[:, -1]
     return mean

@@ -1,6 +1,7 @@
 """One task split over several paths: each adds its capacity, some share a bottleneck.
 
-Shape legend: N batch, K paths, B shared bottlenecks.
+Shape legend: N batch, K paths, B shared bottlenecks. Inside, paths come first: reductions over
+few entries are an order of magnitude quicker that way.
 """
 
 from dataclasses import dataclass
@@ -42,24 +43,20 @@ def shares_of(weights_NK: FloatArray) -> FloatArray:
     >>> shares_of(np.array([[1.0, 1.0, 0.01, 0.0], [0.0, 0.0, 0.0, 0.0]])).tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]
     """
-    total = _row_sum(weights_NK)
-    equal = np.full_like(weights_NK, 1.0 / weights_NK.shape[1])
-    share = np.where(total > 0, weights_NK / np.maximum(total, 1e-12), equal)
+    weights_KN = _across(weights_NK)
+    total = weights_KN.sum(axis=0)
+    share = np.where(total > 0, weights_KN / np.maximum(total, 1e-12), 1.0 / weights_KN.shape[0])
     kept = np.where(share < UNUSED_SHARE, 0.0, share)
-    normalised: FloatArray = kept / _row_sum(kept)
-    return normalised
+    return _across(kept / kept.sum(axis=0))
 
 
-def _row_sum(values_NK: FloatArray) -> FloatArray:
-    """Sum over paths in a fixed order, so that no batch size changes a bit."""
-    total = values_NK[:, :1].copy()
-    for column in range(1, values_NK.shape[1]):
-        total += values_NK[:, column : column + 1]
-    return total
+def _across(values: FloatArray) -> FloatArray:
+    """Swap batch and paths. Sums over a leading axis of few entries are quick and in order."""
+    return np.ascontiguousarray(values.T)
 
 
 def fair_rates(paths: Paths, active_NK: BoolArray) -> FloatArray:
-    """Return the max-min fair rates of the active paths within their bottlenecks.
+    """Return the max-min fair rates of the active paths within their bottlenecks, [N, K].
 
     Paths that cannot use their part leave it to the others: filled in as many passes as paths.
     Source: Bertsekas and Gallager 1992, section 6.5.2.
@@ -70,21 +67,35 @@ def fair_rates(paths: Paths, active_NK: BoolArray) -> FloatArray:
     >>> fair_rates(paths, np.ones((1, 3), dtype=bool)).tolist()
     [[10.0, 45.0, 45.0]]
     """
-    rate = np.zeros_like(paths.access_mbps_NK)
-    for bottleneck in range(paths.shared_mbps_NB.shape[1]):
-        inside = active_NK & (paths.bottleneck_NK == bottleneck)
-        left = paths.shared_mbps_NB[:, bottleneck : bottleneck + 1].copy()
-        open_ = inside.copy()
-        for _ in range(rate.shape[1]):
-            count = np.maximum(_row_sum(open_.astype(np.float64)), 1.0)
-            part = left / count
-            capped = open_ & (paths.access_mbps_NK <= part)
-            rate = np.where(capped, paths.access_mbps_NK, rate)
-            left = left - _row_sum(np.where(capped, paths.access_mbps_NK, 0.0))
-            open_ = open_ & ~capped
-        count = np.maximum(_row_sum(open_.astype(np.float64)), 1.0)
-        rate = np.where(open_, left / count, rate)
-    return rate
+    inside = _inside(paths)
+    access_KN, shared_BN = _across(paths.access_mbps_NK), _across(paths.shared_mbps_NB)
+    return _across(_fill(access_KN, inside, shared_BN, np.ascontiguousarray(active_NK.T)))
+
+
+def _inside(paths: Paths) -> BoolArray:
+    """Which path runs over which bottleneck, [B, K, N]."""
+    places = np.arange(paths.shared_mbps_NB.shape[1])[:, None, None]
+    inside: BoolArray = np.ascontiguousarray(paths.bottleneck_NK.T)[None] == places
+    return inside
+
+
+def _fill(
+    access_KN: FloatArray, inside_BKN: BoolArray, shared_BN: FloatArray, active_KN: BoolArray
+) -> FloatArray:
+    open_BKN = inside_BKN & active_KN
+    left_BN = shared_BN
+    rate_BKN = np.zeros(open_BKN.shape)
+    for _ in range(access_KN.shape[0] - 1):
+        part = left_BN / np.maximum(open_BKN.sum(axis=1), 1)
+        capped = open_BKN & (access_KN <= part[:, None])
+        granted = np.where(capped, access_KN, 0.0)
+        rate_BKN += granted
+        left_BN = left_BN - granted.sum(axis=1)
+        open_BKN = open_BKN & ~capped
+    part = left_BN / np.maximum(open_BKN.sum(axis=1), 1)
+    rate_BKN += np.where(open_BKN, np.minimum(part[:, None], access_KN), 0.0)
+    rate_KN: FloatArray = rate_BKN.sum(axis=0)
+    return rate_KN
 
 
 def split_task(
@@ -103,35 +114,46 @@ def split_task(
     >>> float(alone.total_s[0]), float(both.total_s[0])  # the second path adds its capacity
     (10.0, 5.0)
     """
-    used = share_NK > 0
-    extra = _duplicates(paths, used, duplicate_ratio_N)
-    sent_mb = size_mb_N[:, None] * (share_NK + extra)
-    left_mb = sent_mb.copy()
-    finish_s = np.zeros_like(left_mb)
-    clock_s = np.zeros_like(size_mb_N)[:, None]
-    active = used.copy()
-    for _ in range(left_mb.shape[1]):
-        rate_mb_s = fair_rates(paths, active) / 8.0
+    share_KN, access_KN = _across(share_NK), _across(paths.access_mbps_NK)
+    inside, shared_BN = _inside(paths), _across(paths.shared_mbps_NB)
+    used = share_KN > 0
+    first_rate = _fill(access_KN, inside, shared_BN, used)
+    extra = _duplicates(first_rate, used, duplicate_ratio_N)
+    sent_mb = size_mb_N * (share_KN + extra)
+    left_mb, finish_s = sent_mb.copy(), np.zeros_like(sent_mb)
+    clock_s = np.zeros_like(size_mb_N)
+    active, rate_mb_s = used, first_rate / 8.0
+    for _ in range(left_mb.shape[0]):
         need_s = np.where(active, left_mb / np.maximum(rate_mb_s, 1e-9), np.inf)
-        step_s = need_s.min(axis=1, keepdims=True)
+        step_s = need_s.min(axis=0)
         step_s = np.where(np.isfinite(step_s), step_s, 0.0)
         clock_s = clock_s + step_s
         ended = active & (need_s <= step_s * (1.0 + 1e-12))
         finish_s = np.where(ended, clock_s, finish_s)
         left_mb = np.where(active, left_mb - rate_mb_s * step_s, left_mb)
         active = active & ~ended
-    copied = np.minimum(_row_sum(extra) / np.maximum(share_NK, 1e-9), 1.0)
-    held_s = np.where(used, paths.start_s_NK + paths.stall_s_NK * (1.0 - copied), 0.0)
-    finish_s = finish_s + held_s
-    return Split(total_s=finish_s.max(axis=1), finish_s_NK=finish_s, sent_mb_NK=sent_mb)
+        if not active.any():
+            break
+        rate_mb_s = _fill(access_KN, inside, shared_BN, active) / 8.0
+    copied = np.minimum(extra.sum(axis=0) / np.maximum(share_KN, 1e-9), 1.0)
+    held_s = _across(paths.start_s_NK) + _across(paths.stall_s_NK) * (1.0 - copied)
+    finish_s = np.where(used, finish_s + held_s, 0.0)
+    return Split(
+        total_s=finish_s.max(axis=0), finish_s_NK=_across(finish_s), sent_mb_NK=_across(sent_mb)
+    )
 
 
-def _duplicates(paths: Paths, used_NK: BoolArray, duplicate_ratio_N: FloatArray) -> FloatArray:
+def _duplicates(
+    rate_KN: FloatArray, used_KN: BoolArray, duplicate_ratio_N: FloatArray
+) -> FloatArray:
     """Spread the duplicated share evenly over the two used paths with the highest rates."""
-    rate = np.where(used_NK, fair_rates(paths, used_NK), -1.0)
-    order = np.argsort(-rate, axis=1, kind="stable")
-    rank = np.argsort(order, axis=1, kind="stable")
-    chosen = used_NK & (rank < 2)
-    count = np.maximum(_row_sum(chosen.astype(np.float64)), 1.0)
-    extra: FloatArray = np.where(chosen, duplicate_ratio_N[:, None] / count, 0.0)
+    rate = np.where(used_KN, rate_KN, -1.0)
+    quicker = rate[:, None] > rate[None, :]
+    earlier = np.arange(rate.shape[0])
+    ties = (rate[:, None] == rate[None, :]) & (earlier[:, None] < earlier[None, :])[..., None]
+    rank = (quicker | ties).sum(axis=0)
+    chosen = used_KN & (rank < 2)
+    extra: FloatArray = np.where(
+        chosen, duplicate_ratio_N / np.maximum(chosen.sum(axis=0), 1), 0.0
+    )
     return extra

@@ -20,7 +20,7 @@ from rl_envs.physics.consensus import (
     majority,
     safe_timeout_ms,
 )
-from rl_envs.physics.order_statistics import Arrival, Followers, kth_arrival, quantile_ms
+from rl_envs.physics.order_statistics import Arrival, Followers, kth_arrivals, quantile_ms
 from rl_envs.physics.quantities import FloatArray
 from rl_envs.physics.sync import conflict_ratio, staleness_ms, sync_mbps
 from rl_envs.targets.base import Knobs, Outcome
@@ -66,6 +66,7 @@ class AcpTarget:
     observation = observation_spec("acp_consensus")
     interval_s = 10.0
     episode_steps = 20
+    history_s = 0.0
     weights: Mapping[str, float] = {
         "latency": 1.0,
         "tail": 0.5,
@@ -87,7 +88,7 @@ class AcpTarget:
             voters=voters,
             distance_NF=np.stack(distance, axis=1),
             jitter_share=noise.log_between(0.01, 0.3, Purpose.CONTEXT, 1),
-            jitter_shape=noise.between(1.5, 5.0, Purpose.CONTEXT, 2),
+            jitter_shape=2.0 + np.floor(3.0 * noise.uniform(Purpose.CONTEXT, 2)),
             base_ops=noise.log_between(2.0, 40_000.0, Purpose.CONTEXT, 3),
             op_bytes=noise.log_between(64.0, 4096.0, Purpose.CONTEXT, 4),
             round_cpu_ms=noise.log_between(0.05, 1.0, Purpose.CONTEXT, 5),
@@ -115,7 +116,8 @@ class AcpTarget:
             jitter_shape=context.jitter_shape,
             drop_ratio=np.minimum(2.0 * link.loss_ratio, 0.3),
         )
-        quorum = kth_arrival(followers, majority(context.voters) - 1.0)
+        needed = (majority(context.voters) - 1.0, context.voters - 1.0)
+        quorum, everyone = kth_arrivals(followers, needed)
         burst = np.exp(world.state.level + 0.3 * world.noise.normal(Purpose.EVENT, 0))
         # A sustained load cannot exceed half of what the links carry: clients would give up.
         carried = link.capacity_mbps * 1e6 / (8.0 * context.op_bytes) / 2.0
@@ -123,7 +125,7 @@ class AcpTarget:
             context,
             offered_ops=np.minimum(context.base_ops * burst, carried),
             quorum=quorum,
-            everyone=kth_arrival(followers, context.voters - 1.0),
+            everyone=everyone,
             ack_tail_ms=quantile_ms(quorum, 0.99),
         )
 

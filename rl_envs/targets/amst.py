@@ -37,6 +37,7 @@ class AmstTarget:
     observation = observation_spec("amst_transport")
     interval_s = 5.0
     episode_steps = 20
+    history_s = 0.0
     weights: Mapping[str, float] = {"time": 1.0, "latency": 0.3, "money": 0.3, "fairness": 1.0}
 
     def sample(self, world: World, traces: TraceBank | None) -> AmstContext:
@@ -59,7 +60,8 @@ class AmstTarget:
     ) -> Outcome[TransportCarry]:
         """Transfer for one interval."""
         del context
-        transfer = run_transfer(world, knobs, carry)
+        everything = np.full_like(world.link.rtt_ms, np.inf)
+        transfer = run_transfer(world, knobs, carry, everything)
         wire_mb = transfer.goodput_mbps / 8.0 * (1.0 + transfer.retransmit_ratio)
         usd = money_usd(
             wire_mb,

@@ -44,6 +44,8 @@ class Target(Protocol[Context, Carry]):
     interval_s: float
     """Length of one decision interval."""
     episode_steps: int
+    history_s: float
+    """Seconds of the world before the first interval that the target looks back on."""
     weights: Mapping[str, float]
     """Weight of each log cost in the objective."""
 

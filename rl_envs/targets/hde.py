@@ -20,6 +20,7 @@ from rl_envs.targets.encoding import (
     READ_MB_S,
     Encoding,
     VmData,
+    blocked_ratio,
     data_telemetry,
     run_encoding,
     sample_data,
@@ -63,6 +64,7 @@ class HdeTarget:
     observation = observation_spec("hde_compression")
     interval_s = 5.0
     episode_steps = 20
+    history_s = 0.0
     weights: Mapping[str, float] = {"time": 1.0, "money": 0.4, "guests": 4.0}
 
     def __init__(self, split: str = "train") -> None:
@@ -121,7 +123,7 @@ class HdeTarget:
                 "goodput_mbps": wire_mbps,
                 "min_rtt_ms": world.link.rtt_ms,
                 "encode_busy_ratio": sent.rate.encode_busy_ratio * sent.busy_ratio,
-                "send_busy_ratio": sent.rate.send_busy_ratio * sent.busy_ratio,
+                "send_blocked_ratio": blocked_ratio(sent.rate) * sent.busy_ratio,
                 "decode_busy_ratio": sent.rate.decode_busy_ratio * sent.busy_ratio,
                 "dirty_mb_s": context.dirty_mb_s,
                 "backlog_mb": sent.backlog_mb,

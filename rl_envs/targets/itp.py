@@ -67,6 +67,7 @@ class ItpTarget:
     observation = observation_spec("itp_partition")
     interval_s = 10.0
     episode_steps = 20
+    history_s = 0.0
     weights: Mapping[str, float] = {"time": 1.0, "money": 0.3}
 
     def sample(self, world: World, traces: TraceBank | None) -> ItpContext:

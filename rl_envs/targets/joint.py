@@ -20,6 +20,7 @@ from rl_envs.targets.encoding import (
     READ_MB_S,
     Encoding,
     VmData,
+    blocked_ratio,
     data_telemetry,
     run_encoding,
     sample_data,
@@ -56,6 +57,7 @@ class JointTarget:
     observation = observation_spec("joint")
     interval_s = 60.0
     episode_steps = 12
+    history_s = 0.0
     weights: Mapping[str, float] = {
         "time": 0.6,
         "downtime": 0.5,
@@ -101,9 +103,10 @@ class JointTarget:
         self, context: JointContext, world: World, knobs: Knobs, carry: TransportCarry
     ) -> Outcome[TransportCarry]:
         """Move one machine at the rates of this interval."""
-        transfer = run_transfer(world, knobs, carry)
         # A baseline exists for pages sent in an earlier round; it may hold the whole machine.
         encoding = run_encoding(world, context.data, knobs, knobs["baseline_memory_mib"])
+        encoded = np.minimum(np.minimum(encoding.encode_mb_s, encoding.decode_mb_s), READ_MB_S)
+        transfer = run_transfer(world, knobs, carry, encoded * 8.0 / encoding.ratio)
         rate = pipeline_rate(
             Stages(
                 read_mb_s=np.full_like(transfer.goodput_mbps, READ_MB_S),
@@ -153,7 +156,7 @@ def _stage_telemetry(
 ) -> dict[str, FloatArray]:
     return {
         "encode_busy_ratio": rate.encode_busy_ratio,
-        "send_busy_ratio": rate.send_busy_ratio,
+        "send_blocked_ratio": blocked_ratio(rate),
         "decode_busy_ratio": rate.decode_busy_ratio,
         "dirty_mb_s": context.dirty_mb_s,
         "memory_mb": context.next_memory_mb,

@@ -26,6 +26,7 @@ from rl_envs.traces import MIN_MBPS, TraceBank
 
 HISTORY_S: Final = 300
 INTERVAL_S: Final = 30
+LATEST_S: Final = 60
 SPANS_S: Final = (10, 60, 300)
 SERIES_CHANNELS: Final = (
     "bandwidth_last_mbps",
@@ -39,8 +40,8 @@ SERIES_CHANNELS: Final = (
 class PbaContext:
     """Hidden law of the path's rate, second by second, and what was measured of it so far.
 
-    `series_NT` is the last HISTORY_S + INTERVAL_S seconds; log rate = level + slow + fast, both
-    autoregressive. The level moves at a random second of the interval when the regime switches.
+    log rate = level + slow + fast, slow autoregressive and fast white. The level moves at a random
+    second of the interval. `latest_NT` is the last LATEST_S seconds, the interval's at its end.
     """
 
     slow_sd: FloatArray
@@ -48,10 +49,13 @@ class PbaContext:
     fast_sd: FloatArray
     slow: FloatArray
     level: FloatArray
-    series_NT: FloatArray
+    latest_NT: FloatArray
     sums_NT: FloatArray
     squares_NT: FloatArray
-    """Running sums of the series and of its squares, with a leading zero."""
+    """Running sums of the last HISTORY_S + INTERVAL_S seconds and of their squares.
+
+    One entry more than seconds; only differences of two entries mean anything.
+    """
     seen_NK: FloatArray
     """What telemetry shows of the series, in the order of SERIES_CHANNELS."""
 
@@ -71,6 +75,7 @@ class PbaTarget:
     observation = observation_spec("pba_prediction")
     interval_s = float(INTERVAL_S)
     episode_steps = 20
+    history_s = float(HISTORY_S)
     weights: Mapping[str, float] = {"misallocation": 1.0}
 
     def sample(self, world: World, traces: TraceBank | None) -> PbaContext:
@@ -82,7 +87,7 @@ class PbaTarget:
             fast_sd=noise.log_between(0.01, 0.4, Purpose.CONTEXT, 2),
             slow=zero,
             level=np.log(world.link.capacity_mbps),
-            series_NT=np.zeros((zero.size, 1)),
+            latest_NT=np.zeros((zero.size, 0)),
             sums_NT=np.zeros((zero.size, 1)),
             squares_NT=np.zeros((zero.size, 1)),
             seen_NK=np.zeros((zero.size, 1)),
@@ -90,25 +95,24 @@ class PbaTarget:
         context = replace(context, slow=context.slow_sd * noise.normal(Purpose.CONTEXT, 3))
         slow, series = _rate_series(context, world, HISTORY_S + INTERVAL_S)
         if traces is not None:
-            series = np.repeat(_replayed(world, traces), HISTORY_S // INTERVAL_S + 1, axis=1)
+            series = _replayed(world, traces, -HISTORY_S, INTERVAL_S)
         return _measured(replace(context, slow=slow), series)
 
     def advance(self, context: PbaContext, world: World, traces: TraceBank | None) -> PbaContext:
         """Measure one more interval of the rate."""
         if traces is not None:
-            recent = _replayed(world, traces)
+            recent = _replayed(world, traces, 0, INTERVAL_S)
             slow = context.slow
         else:
             slow, recent = _rate_series(context, world, INTERVAL_S)
-        series = np.concatenate([context.series_NT[:, INTERVAL_S:], recent], axis=1)
         level = np.log(world.link.capacity_mbps)
-        return _measured(replace(context, slow=slow, level=level), series)
+        return _measured(replace(context, slow=slow, level=level), recent)
 
     def begin(self, context: PbaContext, world: World) -> PbaCarry:
         """Return a lane whose first allocation is due at once."""
         del world
         due = np.full(context.slow.shape, np.inf)
-        return PbaCarry(allocated_mbps=context.series_NT[:, HISTORY_S - 1].copy(), age_s=due)
+        return PbaCarry(allocated_mbps=context.latest_NT[:, -INTERVAL_S - 1].copy(), age_s=due)
 
     def play(
         self, context: PbaContext, world: World, knobs: Knobs, carry: PbaCarry
@@ -116,7 +120,7 @@ class PbaTarget:
         """Allocate from the window at every update and hold it; judge it second by second."""
         interval = knobs["update_interval_s"]
         allocated_NT, age_NT, change = _allocations(context, knobs, carry)
-        recent_NT = context.series_NT[:, HISTORY_S:]
+        recent_NT = context.latest_NT[:, -INTERVAL_S:]
         unused_NT, overshoot_NT = misallocation_mbps(allocated_NT, recent_NT)
         unused, overshoot = _time_mean(unused_NT), _time_mean(overshoot_NT)
         available = _time_mean(recent_NT)
@@ -162,11 +166,11 @@ def _rate_series(context: PbaContext, world: World, count: int) -> tuple[FloatAr
     return slow, rate
 
 
-def _replayed(world: World, traces: TraceBank) -> FloatArray:
-    """The replayed seconds of this interval, [N, INTERVAL_S]."""
+def _replayed(world: World, traces: TraceBank, first_s: int, last_s: int) -> FloatArray:
+    """The replayed seconds from `first_s` to `last_s` of this interval, one column each."""
     seconds = [
         traces.mean_between(world.state.trace_start_N2, world.state.elapsed_s + second, 1.0)[0]
-        for second in range(INTERVAL_S)
+        for second in range(first_s, last_s)
     ]
     return np.stack(seconds, axis=1)
 
@@ -196,24 +200,30 @@ def _allocations(
 
 
 def _time_mean(values_NT: FloatArray) -> FloatArray:
-    """Mean over axis 1, added up in order, so that no batch size changes a bit."""
-    mean: FloatArray = np.cumsum(values_NT, axis=1)[:, -1] / values_NT.shape[1]
+    mean: FloatArray = values_NT.mean(axis=1)
     return mean
 
 
-def _measured(context: PbaContext, series_NT: FloatArray) -> PbaContext:
-    """Put a series into the context, with its running sums and what telemetry shows of it."""
-    padded = np.concatenate([np.zeros((series_NT.shape[0], 1)), series_NT], axis=1)
-    sums, squares = np.cumsum(padded, axis=1), np.cumsum(padded * padded, axis=1)
-    end = np.full((series_NT.shape[0], 1), series_NT.shape[1])
+def _running(old_NT: FloatArray, recent_NT: FloatArray) -> FloatArray:
+    """Append running sums for more seconds, and forget as many from the front."""
+    more = old_NT[:, -1:] + np.cumsum(recent_NT, axis=1)
+    joined = np.concatenate([old_NT, more], axis=1)
+    return joined[:, -(HISTORY_S + INTERVAL_S + 1) :]
+
+
+def _measured(context: PbaContext, recent_NT: FloatArray) -> PbaContext:
+    """Append seconds to what was measured, and work out what telemetry shows of it."""
+    latest = np.concatenate([context.latest_NT, recent_NT], axis=1)[:, -LATEST_S:]
+    sums = _running(context.sums_NT, recent_NT)
+    squares = _running(context.squares_NT, recent_NT * recent_NT)
+    end = np.full((latest.shape[0], 1), HISTORY_S + INTERVAL_S)
     means, variations = [], []
     for span in SPANS_S:
-        window = np.full(series_NT.shape[0], float(span))
-        mean, deviation = window_moments(sums, squares, end, window)
+        mean, deviation = window_moments(sums, squares, end, np.full(end.size, float(span)))
         means.append(mean)
         variations.append(deviation / mean)
-    centred = series_NT[:, -HISTORY_S:] - means[-1]
+    centred = latest - latest.mean(axis=1, keepdims=True)
     spread = np.maximum(_time_mean(centred * centred), 1e-12)
     correlation = (_time_mean(centred[:, 1:] * centred[:, :-1]) / spread)[:, None]
-    seen = np.concatenate([series_NT[:, -1:], *means, *variations, correlation], axis=1)
-    return replace(context, series_NT=series_NT, sums_NT=sums, squares_NT=squares, seen_NK=seen)
+    seen = np.concatenate([latest[:, -1:], *means, *variations, correlation], axis=1)
+    return replace(context, latest_NT=latest, sums_NT=sums, squares_NT=squares, seen_NK=seen)

@@ -53,8 +53,10 @@ def new_carry(world: World) -> TransportCarry:
     )
 
 
-def run_transfer(world: World, knobs: Knobs, carry: TransportCarry) -> Transfer:
-    """Run an interval of bulk transfer.
+def run_transfer(
+    world: World, knobs: Knobs, carry: TransportCarry, offered_mbps: FloatArray
+) -> Transfer:
+    """Run an interval of bulk transfer of which the application offers at most `offered_mbps`.
 
     New streams, and all of them after a change of congestion control, pay handshakes, slow start
     and its overshoot. The sender's processor bounds the rate: a fixed cost per byte and per chunk.
@@ -64,7 +66,7 @@ def run_transfer(world: World, knobs: Knobs, carry: TransportCarry) -> Transfer:
     sender = Sender(
         streams=streams,
         algorithm=knobs["congestion_algorithm"],
-        pacing_mbps=knobs["pacing_ratio"] * carry.peak_mbps,
+        pacing_mbps=np.minimum(knobs["pacing_ratio"] * carry.peak_mbps, offered_mbps),
     )
     flow = steady_flow(link, sender)
     one, many = TCP_CPU_S_PER_GBIT
