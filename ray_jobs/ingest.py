@@ -1,9 +1,7 @@
 """Job: read telemetry files, check them, and join them on one grid.
 
-`python -m ray_jobs.ingest --schema link --out runs/telemetry FILES...`
-
-It runs in this process: one grid is joined in order of time, which one core does at millions of
-rows a second. Inside a cluster its rows are counted in the cluster's metrics.
+`python -m ray_jobs.ingest --schema link --out runs/telemetry FILES...` runs in this process, since
+one grid is joined in order of time; inside a cluster its rows are counted in its metrics.
 """
 
 import argparse
@@ -68,7 +66,7 @@ def _shown(report: IngestReport) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _counting(schema_name: str) -> Iterator[Listener]:
-    """Yield what adds to the cluster's counters; outside a cluster there is nothing to add to."""
+    """Yield what adds to the cluster's counters, if there is a cluster."""
     if not os.environ.get("RAY_ADDRESS"):
         yield lambda _: None
         return
@@ -119,7 +117,8 @@ def _config(given: argparse.Namespace) -> IngestConfig:
         ) from error
     unknown = "ignore" if given.ignore_unknown_columns else config.read.unknown_columns
     read = config.read.model_copy(update={"unknown_columns": unknown})
-    return config.model_copy(update={"join": join, "read": read})
+    order = given.order or config.order
+    return config.model_copy(update={"join": join, "read": read, "order": order})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="YAML of an IngestConfig")
     parser.add_argument("--step-s", type=float, help="length of a grid step, default 60")
     parser.add_argument("--lateness-s", type=float, help="how long a step waits, default 60")
+    parser.add_argument("--order", choices=("time", "any"), help="of rows in a file, default time")
     parser.add_argument("--ignore-unknown-columns", action="store_true")
     parser.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     given = parser.parse_args(arguments)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ from novacron.telemetry.quality import QualityReport, QualityTally
 from novacron.telemetry.quality_page import render_page
 from novacron.telemetry.quarantine import Quarantine, Rejection
 from novacron.telemetry.readers import ReadConfig, Source, open_source
+from novacron.telemetry.sorting import TimeSorted
 from novacron.telemetry.validate import ValidationConfig, Validator, to_us
 
 GRID_FILE: Final = "grid.parquet"
@@ -42,6 +43,9 @@ class IngestConfig(BaseModel):
     read: ReadConfig = ReadConfig()
     validation: ValidationConfig = ValidationConfig()
     join: JoinConfig = JoinConfig()
+    order: Literal["time", "any"] = "time"
+    """Whether each source is roughly sorted by time; "any" sorts it on disk first, and then no
+    clock goes back."""
     row_group_rows: int = Field(default=131_072, ge=1)
     """Rows of a row group of the grid file."""
     quarantine_flush_rows: int = Field(default=5_000, ge=1)
@@ -109,7 +113,7 @@ def ingest(
 
     Writes `grid.parquet` (form of `joined_schema`), `quarantine.jsonl`, `quality.json`,
     `quality.html` and, last, `ingest.json`. Sources are read side by side in order of time, so
-    each must be roughly sorted by it; several may bring different columns of the same entities.
+    each must be roughly sorted by it unless `config.order` is "any"; several may bring different columns of the same entities.
     The same sources and configuration give the same grid and quarantine, byte for byte. A run
     that was killed leaves earlier results untouched or no `ingest.json`; run it again.
 
@@ -136,6 +140,8 @@ def ingest(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         try:
+            if config.order == "any":
+                opened = _sorted_by_time(opened, part)
             with _Run(opened, schema, part, config, moment) as run:
                 run.read_all(progress)
                 report, quality = run.report(out_dir)
@@ -174,6 +180,13 @@ def _open_all(
     together = {name for source in opened for name in source.columns}
     check_columns(sorted(together), schema, source="all sources together")
     return opened
+
+
+def _sorted_by_time(sources: list[Source], part: Path) -> list[Source]:
+    folders = [part / f"source-{index:05d}" for index in range(len(sources))]
+    for folder in folders:
+        folder.mkdir()
+    return [TimeSorted(source, folder) for source, folder in zip(sources, folders, strict=True)]
 
 
 class _Run:

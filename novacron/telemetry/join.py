@@ -310,7 +310,7 @@ class Joiner:
                 column="ts",
                 got=iso_utc(int(block.ts_us[i])),
                 expected=expected,
-                hint="raise allowed_lateness_s, or sort the file by time"
+                hint="raise allowed_lateness_s, or ingest with order 'any'"
                 if reason == "late"
                 else "",
                 raw=block.describe(int(i), self._schema.entity, vocabularies),
