@@ -64,7 +64,11 @@ def adapt_dlrm(data_dir: Path) -> Adapted:
 
 
 def adapt_gpu_nodes(data_dir: Path) -> Adapted:
-    """Return the nodes and what they hold; `gpu_model` is null on nodes without GPUs."""
+    """Return the nodes and what they hold; `gpu_model` is null on nodes without GPUs.
+
+    All pods at once ask for less CPU and memory than all nodes hold: leave nodes out to make room
+    scarce.
+    """
     frame = read_native(
         data_dir, GPU_NODES_FILE, ["sn", "cpu_milli", "memory_mib", "gpu", "model"]
     )
@@ -117,7 +121,7 @@ def adapt_azure_v1(data_dir: Path) -> Adapted:
     """Return VM arrivals in bins of 300 s, in the order in which they were published.
 
     Equal rows are not duplicates: one tenant often asks for several equal machines at once
-    (`batch`). A lifetime is known as [`life_min_s`, `life_max_s`) for the dev split alone; where
+    (`batch`). Hosts are not part of the source. A lifetime is known as [`life_min_s`, `life_max_s`) for the dev split alone; where
     `censored`, the VM was alive at the cut and only `life_min_s` holds.
     """
     native = ["split", "ts_s", "batch", "flavor", "vcpu", "mem_gb"]

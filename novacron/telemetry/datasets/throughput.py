@@ -7,6 +7,7 @@ SIGCOMM 2018 (Oboe); Yan et al., NSDI 2020 (Puffer).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -97,7 +98,7 @@ def _throughput_set(name: str) -> TraceSet:
     return TraceSet(
         path_class="puffer" if name.startswith("puffer") else name,
         file=FILES[name],
-        sift=lambda data_dir: sift_throughput(data_dir, name),
+        sift=partial(sift_throughput, set_name=name),
     )
 
 

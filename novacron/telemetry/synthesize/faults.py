@@ -14,22 +14,58 @@ from novacron.telemetry.synthesize.streams import Clock, Series, Streams
 
 EntityKind = Literal["link", "node"]
 
-LINK_FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "link_flap": ("bandwidth_mbps", "loss_ratio"),
-    "congestion": ("rtt_ms", "jitter_ms", "queue_depth_pkts"),
-    "loss_burst": ("loss_ratio", "retransmits"),
-    "reroute": ("rtt_ms",),
-    "telemetry_gap": (),
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FaultKind:
+    """What a kind of fault does: `strength` is what it adds to its cause at severity 1."""
+
+    acts_on: str
+    strength: float
+    shows_in: tuple[str, ...]
+
+
+LINK_FAULTS: Final[Mapping[str, FaultKind]] = {
+    "link_flap": FaultKind(
+        acts_on="share of intervals in which the link is down",
+        strength=1.0,
+        shows_in=("bandwidth_mbps", "loss_ratio"),
+    ),
+    "congestion": FaultKind(
+        acts_on="cross traffic as a share of capacity",
+        strength=0.8,
+        shows_in=("rtt_ms", "jitter_ms", "queue_depth_pkts"),
+    ),
+    "loss_burst": FaultKind(
+        acts_on="random loss ratio", strength=0.08, shows_in=("loss_ratio", "retransmits")
+    ),
+    "reroute": FaultKind(
+        acts_on="length of the path, as a share of it", strength=1.5, shows_in=("rtt_ms",)
+    ),
+    "telemetry_gap": FaultKind(acts_on="reporting", strength=1.0, shows_in=()),
 }
-NODE_FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "cpu_hog": ("cpu_ratio",),
-    "memory_leak": ("mem_ratio",),
-    "disk_full": ("disk_ratio", "error_ratio"),
-    "noisy_neighbour": ("cpu_ratio", "latency_mean_ms"),
-    "error_burst": ("error_ratio",),
-    "telemetry_gap": (),
+NODE_FAULTS: Final[Mapping[str, FaultKind]] = {
+    "cpu_hog": FaultKind(acts_on="CPU taken by a stranger", strength=0.8, shows_in=("cpu_ratio",)),
+    "memory_leak": FaultKind(
+        acts_on="free memory that is gone at the end", strength=1.0, shows_in=("mem_ratio",)
+    ),
+    "disk_full": FaultKind(
+        acts_on="share of time the disk retries",
+        strength=0.6,
+        shows_in=("disk_ratio", "error_ratio"),
+    ),
+    "noisy_neighbour": FaultKind(
+        acts_on="share of the cores stolen",
+        strength=0.5,
+        shows_in=("cpu_ratio", "latency_mean_ms"),
+    ),
+    "error_burst": FaultKind(
+        acts_on="share of requests that fail", strength=0.3, shows_in=("error_ratio",)
+    ),
+    "telemetry_gap": FaultKind(acts_on="reporting", strength=1.0, shows_in=()),
 }
-"""Each kind of fault with the metrics in which it shows; a telemetry gap shows as missing rows."""
+"""The metrics of `shows_in` are the ones to look at; a telemetry gap shows as missing rows."""
+
+_ALL: Final[Mapping[str, FaultKind]] = {**LINK_FAULTS, **NODE_FAULTS}
 
 QUIET_LEAD_S: Final = 3600.0
 """No fault starts this soon after the start or after the one before: detectors need a normal."""
@@ -98,30 +134,28 @@ def schedule(
         at_s = fault.stop * clock.step_s
 
 
-def intensity(faults: Iterable[Fault], kind: str, n: int) -> Series:
-    """Return the severity of one kind in each interval [T], 0 where there is none."""
-    strength = np.zeros(n)
+def effect(faults: Iterable[Fault], kind: str, n: int) -> Series:
+    """Return what one kind adds to its cause in each interval [T]: strength x severity, else 0."""
+    added = np.zeros(n)
     for fault in faults:
         if fault.kind == kind:
-            strength[fault.first : fault.stop] = fault.severity_ratio
-    return strength
+            added[fault.first : fault.stop] = _ALL[kind].strength * fault.severity_ratio
+    return added
 
 
-def ramp(faults: Iterable[Fault], kind: str, n: int) -> Series:
-    """Return the severity of one kind growing evenly from 0 over each fault [T]."""
-    strength = np.zeros(n)
+def growing_effect(faults: Iterable[Fault], kind: str, n: int) -> Series:
+    """Return an effect that grows evenly from 0 over each fault and ends with it [T]."""
+    added = np.zeros(n)
     for fault in faults:
         if fault.kind == kind:
-            length = fault.stop - fault.first
-            grown = (np.arange(length) + 1) / length * fault.severity_ratio
-            inside = strength[fault.first : fault.stop]
-            inside[:] = grown[: inside.size]
-    return strength
+            share = (np.arange(fault.stop - fault.first) + 1) / (fault.stop - fault.first)
+            inside = added[fault.first : fault.stop]
+            inside[:] = _ALL[kind].strength * fault.severity_ratio * share[: inside.size]
+    return added
 
 
 def label_table(faults: Mapping[EntityKind, Iterable[Fault]], clock: Clock) -> pa.Table:
     """Return the labels: a sample with start < ts <= end was taken under the fault."""
-    shows = {"link": LINK_FAULTS, "node": NODE_FAULTS}
     members = [(kind, fault) for kind, group in faults.items() for fault in group]
     members.sort(key=lambda item: (item[1].first, item[1].entity_id))
     rows = [
@@ -132,7 +166,7 @@ def label_table(faults: Mapping[EntityKind, Iterable[Fault]], clock: Clock) -> p
             "start": clock.time_of(fault.first),
             "end": clock.time_of(fault.stop),
             "severity_ratio": fault.severity_ratio,
-            "shows_in": list(shows[entity_kind][fault.kind]),
+            "shows_in": list(_ALL[fault.kind].shows_in),
         }
         for entity_kind, fault in members
     ]

@@ -1,6 +1,6 @@
 """The whole fleet over time, as the telemetry tables and the labels of its faults."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -176,7 +176,7 @@ def _faults(
     streams: Streams,
     clock: Clock,
     entity_ids: Sequence[str],
-    kinds: Mapping[str, tuple[str, ...]],
+    kinds: Iterable[str],
 ) -> dict[str, tuple[Fault, ...]]:
     return {
         entity_id: schedule(

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from novacron.contracts.telemetry import DWCP_MODES
-from novacron.telemetry.synthesize.faults import Fault, intensity
+from novacron.telemetry.synthesize.faults import Fault, effect
 from novacron.telemetry.synthesize.processes import (
     bursts,
     lagged,
@@ -160,10 +160,10 @@ def _causes(
     regime = np.array(REGIME_SHARES)[regimes(rng("regime"), clock, mean_stay_s=stays_s)]
     wobble = ornstein_uhlenbeck(rng("capacity"), clock, sd=0.04, relaxation_s=4 * profile.mood_s)
     cross = _cross_traffic(profile, clock, streams, dst_activity)
-    cross = cross + 0.8 * intensity(faults, "congestion", clock.n)
-    detour = 1 + 1.5 * intensity(faults, "reroute", clock.n)
-    burst_loss = 0.08 * intensity(faults, "loss_burst", clock.n)
-    flap = intensity(faults, "link_flap", clock.n)
+    cross = cross + effect(faults, "congestion", clock.n)
+    detour = 1 + effect(faults, "reroute", clock.n)
+    burst_loss = effect(faults, "loss_burst", clock.n)
+    flap = effect(faults, "link_flap", clock.n)
     return _Causes(
         capacity_mbps=profile.capacity_mbps * regime * np.exp(wobble),
         cross_ratio=np.clip(cross, 0.0, 0.97),
@@ -172,7 +172,7 @@ def _causes(
         path_loss_ratio=profile.base_loss_ratio + burst_loss,
         # A flapping link is down for the more intervals the harder the fault.
         up=rng("flap").random(clock.n) >= flap,
-        reported=intensity(faults, "telemetry_gap", clock.n) == 0,
+        reported=effect(faults, "telemetry_gap", clock.n) == 0,
     )
 
 

@@ -25,7 +25,7 @@ from typing import Final
 
 import numpy as np
 
-from novacron.telemetry.synthesize.faults import Fault, intensity, ramp
+from novacron.telemetry.synthesize.faults import Fault, effect, growing_effect
 from novacron.telemetry.synthesize.links import DATACENTER, INTERNET, LinkState
 from novacron.telemetry.synthesize.processes import (
     ewma,
@@ -131,7 +131,7 @@ def simulate_node(
         "pba_abs_err_ratio": pba_error(first.bandwidth_mbps),
         "acp_commit_ms": quorum_ms(voter_links, answers_needed) * rounds + local_ms,
     }
-    reported = intensity(faults, "telemetry_gap", clock.n) == 0
+    reported = effect(faults, "telemetry_gap", clock.n) == 0
     return NodeState(metrics=metrics, reported=reported)
 
 
@@ -148,20 +148,20 @@ def _service(
     mood = ornstein_uhlenbeck(rng("arrivals"), clock, sd=0.15, relaxation_s=1800)
     nominal_rps = profile.load_ratio * profile.cores * 1e3 / profile.service_ms
     arrivals_rps = nominal_rps * activity * np.exp(mood)
-    cores = profile.cores * (1 - 0.5 * intensity(faults, "noisy_neighbour", clock.n))
+    cores = profile.cores * (1 - effect(faults, "noisy_neighbour", clock.n))
     background = 0.03 + np.abs(ornstein_uhlenbeck(rng("cpu"), clock, sd=0.01, relaxation_s=300))
     wanted = arrivals_rps * profile.service_ms / 1e3 / cores
-    busy = wanted + background + 0.8 * intensity(faults, "cpu_hog", clock.n)
+    busy = wanted + background + effect(faults, "cpu_hog", clock.n)
     served = np.minimum(1.0, np.maximum(1 - (busy - wanted), 0.05) / np.maximum(wanted, 1e-9))
-    full = intensity(faults, "disk_full", clock.n)
+    retries = effect(faults, "disk_full", clock.n)
     wait = waiting_ratio(busy, profile.cores)
     spread = np.exp(0.03 * rng("latency").standard_normal(clock.n))
-    latency_ms = profile.service_ms * (1 + np.minimum(wait, 100.0)) * (1 + 2 * full) * spread
+    latency_ms = profile.service_ms * (1 + np.minimum(wait, 100.0)) * (1 + 3 * retries) * spread
     jump = np.abs(rng("errors").standard_normal(clock.n))
     errors = 2e-4 * (1 + jump) + np.exp(-TIMEOUT_MS / latency_ms) + (1 - served)
-    errors = errors + 0.4 * full + 0.3 * intensity(faults, "error_burst", clock.n)
+    errors = errors + 0.7 * retries + effect(faults, "error_burst", clock.n)
     backup = (np.mod(clock.week_hours(profile.lon_deg), 24) // 1) == 2
-    disk = 0.05 + 0.25 * profile.load_ratio * activity + 0.3 * backup + 0.6 * full
+    disk = 0.05 + 0.25 * profile.load_ratio * activity + 0.3 * backup + retries
     disk = disk + 0.02 * rng("disk").standard_normal(clock.n)
     return _Service(
         cpu_ratio=np.clip(busy, 0.0, 1.0),
@@ -185,7 +185,7 @@ def _memory(
         streams.of(profile.node_id, "memory"), clock, sd=0.01, relaxation_s=3600
     )
     rest = profile.mem_base_ratio + working_set + wobble
-    leak = np.maximum(0.98 - rest, 0.0) * ramp(faults, "memory_leak", clock.n)
+    leak = np.maximum(0.98 - rest, 0.0) * growing_effect(faults, "memory_leak", clock.n)
     return np.asarray(np.clip(rest + leak, 0.0, 1.0))
 
 

@@ -231,6 +231,16 @@ def test_round_trips_follow_distance(fleet):
     assert rtt_ms["fra>ams"] < 12 < rtt_ms["fra>nyc"] < 200
 
 
+def test_a_commit_needs_one_other_site_of_three_and_takes_the_nearest():
+    config = fleet_small(hours=12).model_copy(update={"faults_per_entity_day": 0.0})
+    fleet = generate_fleet(config, seed=11)
+    commit_ms = fleet.nodes.to_pandas().groupby("node_id").acp_commit_ms.median()
+    rtt_ms = fleet.links.to_pandas().groupby("link_id").rtt_ms.median()
+
+    assert rtt_ms["fra>ams"] < commit_ms["fra-n00"] < rtt_ms["fra>nyc"]
+    assert commit_ms["nyc-n00"] > min(rtt_ms["nyc>fra"], rtt_ms["nyc>ams"])
+
+
 def test_frankfurt_to_new_york_is_six_thousand_kilometres():
     sites = {site.name: site for site in SMALL.sites}
 

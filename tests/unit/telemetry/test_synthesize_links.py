@@ -14,8 +14,8 @@ from novacron.telemetry.synthesize.faults import (
     NODE_FAULTS,
     QUIET_LEAD_S,
     Fault,
-    intensity,
-    ramp,
+    effect,
+    growing_effect,
     schedule,
 )
 from novacron.telemetry.synthesize.links import LinkProfile, simulate_link
@@ -226,7 +226,7 @@ def test_a_node_fault_shows_in_its_interval_and_nowhere_else(kind):
     assert (gap[205:300] > least).all()
     np.testing.assert_array_equal(gap[:200], 0)
     np.testing.assert_array_equal(gap[300:], 0)
-    assert column in NODE_FAULTS[kind]
+    assert column in NODE_FAULTS[kind].shows_in
 
 
 def test_a_leak_grows_until_the_restart():
@@ -295,11 +295,19 @@ def test_no_faults_are_scheduled_where_none_are_asked():
     assert schedule(Streams(1), CLOCK, entity_id="e", kinds=("cpu_hog",), per_day=0.0) == ()
 
 
-def test_intensity_covers_the_fault_and_a_ramp_grows_over_it():
-    hit = [fault("cpu_hog", first=2, stop=6, severity=0.8)]
+def test_an_effect_lasts_as_long_as_its_fault():
+    hit = [fault("noisy_neighbour", first=2, stop=6, severity=0.8)]
 
-    np.testing.assert_allclose(intensity(hit, "cpu_hog", 5), [0, 0, 0.8, 0.8, 0.8])
-    np.testing.assert_allclose(ramp(hit, "cpu_hog", 8), [0, 0, 0.2, 0.4, 0.6, 0.8, 0, 0])
+    np.testing.assert_allclose(effect(hit, "noisy_neighbour", 5), [0, 0, 0.4, 0.4, 0.4])
+    np.testing.assert_allclose(effect(hit, "cpu_hog", 5), 0)
+
+
+def test_a_growing_effect_reaches_its_strength_at_the_end():
+    hit = [fault("memory_leak", first=2, stop=6, severity=0.8)]
+
+    grown = growing_effect(hit, "memory_leak", 8)
+
+    np.testing.assert_allclose(grown, [0, 0, 0.2, 0.4, 0.6, 0.8, 0, 0])
 
 
 def test_every_kind_of_fault_is_documented():
