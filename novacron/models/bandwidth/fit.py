@@ -112,20 +112,36 @@ def fit_bandwidth(
         InvalidInputError: A class has too few traces to keep a validation part.
         MissingDependencyError: torch is not installed.
     """
+    trainer = trainer_for(traces_by_class, config, checkpoint_dir, progress)
+    return trainer.run({name: tuple(traces) for name, traces in sorted(traces_by_class.items())})
+
+
+def training_key(traces_by_class: Mapping[str, Sequence[Trace]], config: BandwidthConfig) -> str:
+    """Return the digest that binds a checkpoint directory to a config and traces."""
+    key = hashlib.sha256(config.model_dump_json().encode())
+    for name in sorted(traces_by_class):
+        key.update(f"{name} {traces_sha256(traces_by_class[name])} ".encode())
+    return key.hexdigest()
+
+
+def trainer_for(
+    traces_by_class: Mapping[str, Sequence[Trace]],
+    config: BandwidthConfig,
+    checkpoint_dir: Path,
+    progress: Progress,
+) -> "Trainer":
+    """Check the classes and open the checkpoint directory."""
     if not traces_by_class or POOLED in traces_by_class:
         raise ConfigError(
             field="traces_by_class",
             got=sorted(traces_by_class) or "no class",
             expected=f"at least one class, none called {POOLED!r}",
         )
-    key = hashlib.sha256(config.model_dump_json().encode())
-    for name in sorted(traces_by_class):
-        key.update(f"{name} {traces_sha256(traces_by_class[name])} ".encode())
-    trainer = _Trainer(config, Checkpoints(checkpoint_dir, key.hexdigest()), progress)
-    return trainer.run({name: tuple(traces) for name, traces in sorted(traces_by_class.items())})
+    key = training_key(traces_by_class, config)
+    return Trainer(config, Checkpoints(checkpoint_dir, key), progress)
 
 
-class _Trainer:
+class Trainer:
     """The units of one training, in order."""
 
     def __init__(
@@ -139,6 +155,7 @@ class _Trainer:
         self.done = 0
 
     def run(self, traces: Mapping[str, tuple[Trace, ...]]) -> FittedBandwidth:
+        """Fit the units that are not finished, one after another, and put all together."""
         data = {name: load_class(own, self.config) for name, own in traces.items()}
         data |= {POOLED: self._pooled(data)}
         self.total = len(data) * (1 + len(self.config.seeds))
@@ -160,6 +177,31 @@ class _Trainer:
             model=BandwidthModel(self.config, classes),
             metrics=tuple(metrics),
             cpu_s=dict(self.cpu_s),
+        )
+
+    def run_one(self, unit: Unit, traces: Mapping[str, Sequence[Trace]]) -> None:
+        """Fit one unit and leave its result in the checkpoint directory."""
+        names = sorted(traces) if unit.path_class == POOLED else [unit.path_class]
+        loaded = {name: load_class(traces[name], self.config) for name in names}
+        pooled = unit.path_class == POOLED
+        data = self._pooled(loaded) if pooled else loaded[unit.path_class]
+        if unit.member == "twin":
+            self._twin(unit.path_class, data)
+            return
+        start = None if pooled else self._finished_lstm(POOLED, unit.seed)
+        self._lstm(unit.path_class, data, unit.seed, start=start)
+
+    def _finished_lstm(self, name: str, seed: int) -> LstmWeights:
+        unit = Unit(path_class=name, member="lstm", seed=seed)
+        found = self.checkpoints.done(unit)
+        if found is None:
+            raise ConfigError(
+                field="unit",
+                got=f"{unit.name} unfinished",
+                expected="the units of the first stage before those of the second",
+            )
+        return LstmWeights(
+            arrays=load_file(found / "lstm.safetensors"), horizon=self.config.horizon
         )
 
     def _pooled(self, data: Mapping[str, ClassData]) -> ClassData:
