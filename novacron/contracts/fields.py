@@ -38,7 +38,8 @@ class FieldSpec:
         if self.kind == "string":
             return "a non-empty string"
         noun = "an integer" if self.kind == "int" else "a finite number"
-        return f"{noun} in [{self.low:g}, {self.high:g}] {self.unit}"
+        unit = "" if self.unit.startswith("0..1") else f" {self.unit}"
+        return f"{noun} in [{self.low:g}, {self.high:g}]{unit}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ _STORED: Final[dict[Kind, pa.DataType]] = {
     "float": pa.float64(),
     "int": pa.int64(),
 }
+# Nanoseconds are cut to microseconds; a time that does not fit at all is an error.
+_CUT_TIME: Final = pc.CastOptions(target_type=TS_TYPE, allow_time_truncate=True)
 UnknownColumns = Literal["error", "ignore"]
 
 
@@ -163,8 +165,10 @@ def to_reading_batch(
         array = batch.column(name)
         wanted = reading_type(schema[name])
         if array.type != wanted:
-            if pa.types.is_dictionary(wanted) and not pa.types.is_dictionary(array.type):
-                array = pc.dictionary_encode(array.cast(pa.string()))
+            if pa.types.is_dictionary(wanted):
+                array = array.cast(pa.string()).dictionary_encode()
+            elif pa.types.is_timestamp(wanted):
+                array = pc.cast(array, options=_CUT_TIME)
             else:
                 array = array.cast(wanted, safe=False)
         arrays.append(array)
