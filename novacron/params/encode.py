@@ -19,6 +19,9 @@ Float32 = NDArray[np.float32]
 TOLERANCE: Final = 1e-6
 """How far a single-precision action may overstep the cube before it is refused."""
 
+FLOAT_DECIMALS: Final = 4
+"""Places a decoded float knob keeps: enough for any of them, and defaults come back exactly."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Channel:
@@ -115,7 +118,8 @@ def _spread(knob: ParameterSpec, share_N: Float64) -> Float64:
         octaves = np.log2(knob.low) + share_N * np.log2(knob.high / knob.low)
         return np.asarray(np.clip(np.rint(np.exp2(octaves)), knob.low, knob.high))
     value = knob.low + share_N * (knob.high - knob.low)
-    return np.asarray(np.rint(value)) if knob.kind == "int" else value
+    decimals = 0 if knob.kind == "int" else FLOAT_DECIMALS
+    return np.asarray(np.round(value, decimals))
 
 
 def encode_values(group: ParameterGroup, values_ND: Float64) -> Float64:
