@@ -1,7 +1,7 @@
 """What every adapter returns: the clean table, and every row or cell that is not in it, by reason.
 
-A rejected row is kept whole as it was read; a masked cell held a sentinel and is now missing, its
-row stays.
+A rejected row is kept whole, as it was when it was rejected; a masked cell held a sentinel and is
+now missing, its row stays.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Adapted:
     """A data set's table in canonical units.
 
     `table` is Arrow with units in its column names and UTC timestamps. `rejected` maps a reason to
-    the native rows that were left out for it. `masked` maps a reason to the number of cells that
+    the rows that were left out for it. `masked` maps a reason to the number of cells that
     were set missing for it.
     """
 

@@ -125,7 +125,7 @@ def _change_values(
             became = was * 100 if kind == "percent" else sentinel
             columns[field.name][row] = became
             edits[row] = _Edit(field=field, was=was, became=became)
-    for name in {edit.field.name for edit in edits.values()}:
+    for name in dict.fromkeys(edit.field.name for edit in edits.values()):
         at = table.schema.get_field_index(name)
         values = pa.array(columns[name], from_pandas=True)
         table = table.set_column(at, table.schema.field(at), values)

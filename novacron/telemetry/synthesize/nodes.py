@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from novacron.telemetry.synthesize.faults import Fault, effect, growing_effect
 from novacron.telemetry.synthesize.links import DATACENTER, INTERNET, LinkState
@@ -77,7 +78,7 @@ class NodeState:
     """The node over the span, each [T], named as in the node table."""
 
     metrics: Mapping[str, Series]
-    reported: "np.typing.NDArray[np.bool_]"
+    reported: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from novacron.contracts.telemetry import LINK_SCHEMA
 from novacron.errors import DatasetNotFoundError, OutOfRangeError, SchemaError
+from novacron.telemetry.datasets.adapted import Sieve
+from novacron.telemetry.datasets.paths import sift_paths, traces_of
 from novacron.telemetry.datasets.throughput import (
     TRACE_SETS,
     adapt_throughput,
@@ -112,3 +117,24 @@ def test_a_missing_column_is_named(publish):
 
 def test_the_files_behind_a_set_are_known_for_the_digest(tmp_path):
     assert trace_files(tmp_path, "5g") == (tmp_path / "net_5g_ucc/kpi_1s.parquet",)
+
+
+numbers = st.one_of(
+    st.floats(-10, 1e7), st.sampled_from([float("nan"), float("inf"), -float("inf"), 0.0])
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("ab"), numbers, numbers, numbers), max_size=30),
+)
+def test_whatever_comes_in_only_sound_traces_come_out_and_no_row_is_lost(rows):
+    columns = ["trace", "t_s", "bandwidth_mbps", "rtt_ms"]
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[1:], float))
+    sieve = Sieve(frame)
+
+    sift_paths(sieve)
+    traces = traces_of(sieve.kept, "any")
+
+    assert sum(map(len, traces)) == len(sieve.kept)
+    assert len(sieve.kept) + sum(map(len, sieve.rejected.values())) == len(rows)
