@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.config
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,8 @@ def progress_bar(*, hidden: bool) -> Progress:
 
 def configure_logging(level: str = "INFO") -> None:
     """Send log lines to standard error; called by entry points only."""
+    # MLflow sets up its own logging when it is imported, by this.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     logging.config.dictConfig(
         {
             "version": 1,

@@ -139,18 +139,29 @@ def predict(
     source: Annotated[Path, typer.Argument(help="Link telemetry, Parquet.")],
     target: Annotated[Path, typer.Argument(help="Forecasts, Parquet.")],
     ref: Ref = "champion",
+    step_s: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds between samples; default measured.")
+    ] = None,
     ray: Annotated[
-        bool, typer.Option("--ray", help="Spread a set of files over the cluster by Ray Data.")
+        bool, typer.Option("--ray", help="Spread a folder of files over the cluster by Ray Data.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forecast every row of a telemetry file; bad rows go to a quarantine file with the reason."""
 
     def work() -> Answer:
-        from ray_jobs import predict as job
+        from ray_jobs.predict import PredictRequest, prediction_answer
 
-        request = job.PredictRequest(model=model, ref=ref, source=source, target=target)
-        return job.prediction_answer(request, on_cluster=ray, show_progress=not as_json)
+        request = PredictRequest(
+            model=model, ref=ref, source=source.resolve(), target=target.resolve(), step_s=step_s
+        )
+        if not ray:
+            return prediction_answer(request, on_cluster=False, show_progress=not as_json)
+        from ray_jobs.cluster import connect, use_cluster
+
+        use_cluster(cli_cluster.running_cluster())
+        with connect():
+            return prediction_answer(request, on_cluster=True, show_progress=False)
 
     raise typer.Exit(answer(work, as_json=as_json))
 

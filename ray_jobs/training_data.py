@@ -45,6 +45,8 @@ class DataConfig(BaseModel):
     """Public sets to use where there is a folder of them."""
     max_traces_per_set: int | None = Field(default=None, ge=3)
     """Use that many, spread evenly over the set; None: all."""
+    test_share: float = Field(default=0.2, gt=0, lt=0.5)
+    """Share of the recordings of each class that training never sees; the figures are theirs."""
     generator: GeneratorConfig = GeneratorConfig()
 
 
