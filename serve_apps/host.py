@@ -41,10 +41,7 @@ class RegistryStore:
 
     def resolve(self, name: str, ref: str) -> str:
         """Find the version behind an alias without reading its files."""
-        for record in self._store.versions(name):
-            if ref in record.aliases or ref == record.version:
-                return record.version
-        raise ModelNotFoundError(f"Model {name!r} has no alias or version {ref!r}.")
+        return self._store.resolve(name, ref).version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

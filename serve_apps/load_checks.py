@@ -12,7 +12,7 @@ from novacron.models.base import ServableModel, TensorSpec
 from novacron.models.tensor_checks import DTYPES, check_tensors
 
 PROBE_ROWS: Final = 3
-PROBE_LENGTH: Final = 4
+PROBE_LENGTH: Final = 64
 TOLERANCE_RATIO: Final = 1e-5
 """How far a row's answer may move when other rows join the call (float32 sums reorder)."""
 

@@ -62,7 +62,7 @@ def test_a_tracking_address_comes_from_the_environment_and_is_never_shown():
 
     settings = resolve_registry(RegistryConfig(), variables)
 
-    assert settings.connection_uri == variables["NOVACRON_TRACKING_URI"]
+    assert settings.tracking_uri.get_secret_value() == variables["NOVACRON_TRACKING_URI"]
     assert "secret" not in repr(AppConfig(models=("a",), registry=settings))
 
 
