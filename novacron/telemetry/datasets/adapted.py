@@ -21,9 +21,9 @@ from novacron.telemetry.arrow import arrow_schema
 class Adapted:
     """A data set's table in canonical units.
 
-    `table` is Arrow with units in its column names and UTC timestamps. `rejected` maps a reason to
-    the rows that were left out for it. `masked` maps a reason to the number of cells that
-    were set missing for it.
+    `table` is Arrow with units in its column names and UTC timestamps; where a source states no
+    zone, the column is called `local_` something and has none. `rejected` maps a reason to the
+    rows that were left out for it, `masked` to the number of cells that were set missing for it.
     """
 
     table: pa.Table

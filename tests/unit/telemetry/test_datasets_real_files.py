@@ -1,5 +1,6 @@
 """The real files, where they are at hand: counts, ranges, and the bounds of the contracts."""
 
+import functools
 from datetime import UTC, datetime
 
 import numpy as np
@@ -19,6 +20,13 @@ pytestmark = pytest.mark.data
 TABLES = [(name, table) for name, entry in DATASETS.items() for table in entry.tables]
 TELEMETRY = [(n, t) for n, t in TABLES if DATASETS[n].tables[t].schema != "own"]
 
+
+@functools.cache
+def loaded(folder, name, table):
+    """Each table is read once: what comes back is not changed by any test."""
+    return dataset(name).load(folder, table)
+
+
 # Traces, samples, and the range of bandwidth in Mbit/s of the part that is shared.
 TRACES = {
     "fcc": (126, 75_992, 0.0, 9.0),
@@ -36,7 +44,7 @@ TRACES = {
 def test_rows_kept_and_set_aside_add_up_to_the_file(real_data_dir, name, table):
     entry = dataset(name)
 
-    result = entry.load(real_data_dir, table)
+    result = loaded(real_data_dir, name, table)
 
     if (name, table) in {("net_mahimahi", "lte"), ("net_skyplane", "pairs")}:
         return  # ten slots make one row; two files are joined
@@ -49,7 +57,7 @@ def test_telemetry_tables_keep_their_contract(real_data_dir, name, table):
     entry = dataset(name)
     schema = {"link": LINK_SCHEMA, "node": NODE_SCHEMA}[entry.tables[table].schema]
 
-    frame = entry.load(real_data_dir, table).table
+    frame = loaded(real_data_dir, name, table).table
 
     assert frame.schema.equals(arrow_schema(schema))
     assert all(frame[column].null_count == 0 for column in schema.required)
@@ -72,7 +80,7 @@ def test_a_file_without_rows_becomes_a_table_without_rows(real_data_dir, tmp_pat
     result = entry.load(tmp_path, table)
 
     assert result.table.num_rows == 0
-    assert result.table.schema.names == entry.load(real_data_dir, table).table.schema.names
+    assert result.table.schema.names == loaded(real_data_dir, name, table).table.schema.names
 
 
 @pytest.mark.parametrize("set_name", TRACE_SETS)
@@ -104,7 +112,7 @@ def test_5g_pings_come_about_once_in_twelve_rows(real_data_dir):
 
 
 def test_nab_windows_cover_about_a_tenth_of_a_labelled_series(real_data_dir):
-    frame = dataset("anom_nab").load(real_data_dir, "series").table.to_pandas()
+    frame = loaded(real_data_dir, "anom_nab", "series").table.to_pandas()
 
     share = frame.groupby("series").in_window.mean()
 
@@ -113,9 +121,8 @@ def test_nab_windows_cover_about_a_tenth_of_a_labelled_series(real_data_dir):
 
 
 def test_nezha_cpu_faults_show_in_the_pod_they_were_injected_into(real_data_dir):
-    entry = dataset("anom_nezha")
-    nodes = entry.load(real_data_dir, "nodes").table.to_pandas()
-    faults = entry.load(real_data_dir, "faults").table.to_pandas()
+    nodes = loaded(real_data_dir, "anom_nezha", "nodes").table.to_pandas()
+    faults = loaded(real_data_dir, "anom_nezha", "faults").table.to_pandas()
     cpu = faults[faults.kind.str.startswith("cpu")]
 
     gains = []
@@ -129,7 +136,7 @@ def test_nezha_cpu_faults_show_in_the_pod_they_were_injected_into(real_data_dir)
 
 
 def test_bitbrains_is_mostly_idle_and_bursts_above_what_was_given(real_data_dir):
-    frame = dataset("vm_bitbrains").load(real_data_dir, "nodes").table.to_pandas()
+    frame = loaded(real_data_dir, "vm_bitbrains", "nodes").table.to_pandas()
 
     assert frame.node_id.nunique() == 36
     assert frame.cpu_ratio.median() == pytest.approx(0.0193, abs=0.001)
@@ -137,16 +144,21 @@ def test_bitbrains_is_mostly_idle_and_bursts_above_what_was_given(real_data_dir)
 
 
 def test_two_data_centres_have_a_daily_shape(real_data_dir):
-    entry = dataset("vm_dc_aggregate")
-    alibaba = entry.load(real_data_dir, "alibaba2018_300s").table["cpu_ratio"].to_pandas()
-    azure = entry.load(real_data_dir, "azure_v2_300s").table["cpu_usage_sum"].to_pandas()
+    alibaba = (
+        loaded(real_data_dir, "vm_dc_aggregate", "alibaba2018_300s").table["cpu_ratio"].to_pandas()
+    )
+    azure = (
+        loaded(real_data_dir, "vm_dc_aggregate", "azure_v2_300s")
+        .table["cpu_usage_sum"]
+        .to_pandas()
+    )
 
     assert alibaba.autocorr(288) > 0.5
     assert azure.autocorr(288) > 0.5
 
 
 def test_far_regions_are_slower_than_near_ones(real_data_dir):
-    pairs = dataset("net_skyplane").load(real_data_dir, "pairs").table.to_pandas()
+    pairs = loaded(real_data_dir, "net_skyplane", "pairs").table.to_pandas()
 
     ranks = pairs[["throughput_median_mbps", "rtt_median_ms"]].corr("spearman")
 
@@ -155,7 +167,7 @@ def test_far_regions_are_slower_than_near_ones(real_data_dir):
 
 
 def test_wikipedia_pages_have_a_row_for_every_day(real_data_dir):
-    frame = dataset("cap_wikipedia").load(real_data_dir, "views").table.to_pandas()
+    frame = loaded(real_data_dir, "cap_wikipedia", "views").table.to_pandas()
 
     steps = frame.groupby("page").ts.diff().dropna()
 
@@ -164,8 +176,8 @@ def test_wikipedia_pages_have_a_row_for_every_day(real_data_dir):
 
 
 def test_electricity_and_requests_come_at_even_steps(real_data_dir):
-    energy = dataset("cap_energy").load(real_data_dir, "demand").table["ts"].to_pandas()
-    requests = dataset("scale_genai2026").load(real_data_dir, "requests").table
+    energy = loaded(real_data_dir, "cap_energy", "demand").table["ts"].to_pandas()
+    requests = loaded(real_data_dir, "scale_genai2026", "requests").table
     bins = requests["local_ts"].to_pandas()
 
     assert energy.diff().dropna().unique().tolist() == [pd.Timedelta(hours=1)]
@@ -173,7 +185,7 @@ def test_electricity_and_requests_come_at_even_steps(real_data_dir):
 
 
 def test_lifetimes_of_azure_vms_are_known_for_the_later_split_alone(real_data_dir):
-    frame = dataset("place_azure_v1").load(real_data_dir, "arrivals").table.to_pandas()
+    frame = loaded(real_data_dir, "place_azure_v1", "arrivals").table.to_pandas()
 
     known = frame.groupby("split").life_min_s.count()
 
@@ -184,7 +196,7 @@ def test_lifetimes_of_azure_vms_are_known_for_the_later_split_alone(real_data_di
 
 
 def test_compression_of_random_data_gains_nothing(real_data_dir):
-    frame = dataset("bytes_compress").load(real_data_dir, "curves").table.to_pandas()
+    frame = loaded(real_data_dir, "bytes_compress", "curves").table.to_pandas()
 
     random = frame[frame.corpus == "random"]
 
@@ -193,7 +205,7 @@ def test_compression_of_random_data_gains_nothing(real_data_dir):
 
 
 def test_noise_of_a_fixed_size_vm_is_far_below_that_of_a_burstable_one(real_data_dir):
-    frame = dataset("vm_azure_noise").load(real_data_dir, "scores").table.to_pandas()
+    frame = loaded(real_data_dir, "vm_azure_noise", "scores").table.to_pandas()
 
     cpu = frame[frame.test == "Sysbench|Test:_CPU"].groupby("vm_size").score
     spread = cpu.std() / cpu.mean()
@@ -209,7 +221,7 @@ def test_noise_of_a_fixed_size_vm_is_far_below_that_of_a_burstable_one(real_data
 def test_ingestion_accepts_every_row_an_adapter_hands_over(real_data_dir, tmp_path, name, table):
     entry = dataset(name)
     schema = {"link": LINK_SCHEMA, "node": NODE_SCHEMA}[entry.tables[table].schema]
-    samples = entry.load(real_data_dir, table).table
+    samples = loaded(real_data_dir, name, table).table
     pq.write_table(samples, tmp_path / "samples.parquet")
 
     report = ingest(
