@@ -1,4 +1,4 @@
-"""The paths of the simulated world: classes of them, and which are for training and which for tests.
+"""The paths of the simulated world: their classes, and which are for training, which for tests.
 
 A path is fixed by its class and number: the same path has the same properties in every run, and a
 number belongs to one side of the split only.

@@ -14,7 +14,7 @@ from rl_envs.physics.quantities import FloatArray, IntArray
 
 SAMPLE_S = 1.0
 MIN_MBPS = 0.01
-"""Outages are replayed as this rate: a path that carries nothing has no round trip to learn from."""
+"""Outages are replayed as this rate: a path that carries nothing has no round trip to measure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

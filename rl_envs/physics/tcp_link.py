@@ -232,8 +232,9 @@ def _self_made(
     # A back-off of one among many flows barely moves their sum: mean fill is 1 - (1 - mean) / n.
     beta = np.where(sender.algorithm == RENO, RENO_BETA, CUBIC_BETA)
     mean_window = np.where(sender.algorithm == RENO, (1.0 + beta) / 2.0, (3.0 + beta) / 4.0)
-    filled = pipe * (1.0 - (1.0 - mean_window) / total) - 1.0
-    window = bdp * pipe * mean_window / total
+    mean_sum = pipe * (1.0 - (1.0 - mean_window) / total)
+    filled = mean_sum - 1.0
+    window = bdp * mean_sum / total
     made = events_for_window(np.where(is_bbr, CUBIC, sender.algorithm), window, link.rtt_ms * pipe)
     # bbr keeps two estimated BDP in flight: what exceeds pipe and buffer is dropped, at most the
     # excess of its pacing rates.

@@ -17,10 +17,8 @@ MIN_RTO_MS: Final = 200.0
 
 _CUBIC_SCALE = (CUBIC_C * (3 + CUBIC_BETA) / (4 * (1 - CUBIC_BETA))) ** 0.25
 SMALL_WINDOW_PKTS2: Final = 5.0
-"""Keeps the inverse law finite below about two packets, where streams live from timeout to timeout.
-
-First estimate; see `TcpCoefficients`.
-"""
+"""Bounds the inverse law where windows are a few packets and streams live from timeout to timeout:
+a link shared by ever more flows tends to a loss of 0.3. First estimate, see `TcpCoefficients`."""
 
 
 def loss_events(loss_ratio: FloatArray, burst_pkts: FloatArray) -> FloatArray:
@@ -82,7 +80,7 @@ def events_for_window(
     True
     """
     window = np.maximum(window_pkts, 1e-3)
-    reno = 1.5 / (window**2 + SMALL_WINDOW_PKTS2 * np.exp(-window))
+    reno = 1.5 / (window**2 + SMALL_WINDOW_PKTS2 * np.exp(-window / 8.0))
     cubic = (_CUBIC_SCALE / window) ** (4.0 / 3.0) * rtt_ms * 1e-3
     events: FloatArray = np.where(algorithm == RENO, reno, np.maximum(reno, cubic))
     return np.minimum(events, 0.5)

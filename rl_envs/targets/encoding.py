@@ -8,7 +8,7 @@ from rl_envs.dynamics import World
 from rl_envs.noise import Purpose
 from rl_envs.physics.codec import CodecPoint
 from rl_envs.physics.delta import baseline_hit_ratio, mixed, recovery_s, whole_page_ratio
-from rl_envs.physics.pipeline import PipelineRate, with_chunk_overhead
+from rl_envs.physics.pipeline import with_chunk_overhead
 from rl_envs.physics.quantities import FloatArray, IntArray
 from rl_envs.tables import codec_tables
 from rl_envs.targets.base import Knobs
@@ -118,10 +118,16 @@ def data_telemetry(data: VmData, encoding: Encoding) -> dict[str, FloatArray]:
     }
 
 
-def blocked_ratio(rate: PipelineRate) -> FloatArray:
+def encoded_mb_s(encoding: Encoding) -> FloatArray:
+    """Return the rate of user data that the stages other than the wire can keep up."""
+    slowest = np.minimum(encoding.encode_mb_s, encoding.decode_mb_s)
+    return np.asarray(np.minimum(slowest, READ_MB_S))
+
+
+def blocked_ratio(user_mb_s: FloatArray, encoding: Encoding) -> FloatArray:
     """Return the share of busy time in which writes to the sockets wait: all of it, or none.
 
     A stage before the wire that is slower leaves the sockets empty, and the sender cannot tell how
     much faster the path would be.
     """
-    return np.where(rate.send_busy_ratio >= 1.0 - 1e-9, 1.0, 0.0)
+    return np.where(user_mb_s < encoded_mb_s(encoding) * (1.0 - 1e-9), 1.0, 0.0)

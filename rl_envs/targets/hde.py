@@ -123,7 +123,8 @@ class HdeTarget:
                 "goodput_mbps": wire_mbps,
                 "min_rtt_ms": world.link.rtt_ms,
                 "encode_busy_ratio": sent.rate.encode_busy_ratio * sent.busy_ratio,
-                "send_blocked_ratio": blocked_ratio(sent.rate) * sent.busy_ratio,
+                "send_blocked_ratio": blocked_ratio(sent.rate.user_mb_s, encoding)
+                * sent.busy_ratio,
                 "decode_busy_ratio": sent.rate.decode_busy_ratio * sent.busy_ratio,
                 "dirty_mb_s": context.dirty_mb_s,
                 "backlog_mb": sent.backlog_mb,

@@ -22,6 +22,7 @@ from rl_envs.targets.encoding import (
     VmData,
     blocked_ratio,
     data_telemetry,
+    encoded_mb_s,
     run_encoding,
     sample_data,
 )
@@ -105,8 +106,8 @@ class JointTarget:
         """Move one machine at the rates of this interval."""
         # A baseline exists for pages sent in an earlier round; it may hold the whole machine.
         encoding = run_encoding(world, context.data, knobs, knobs["baseline_memory_mib"])
-        encoded = np.minimum(np.minimum(encoding.encode_mb_s, encoding.decode_mb_s), READ_MB_S)
-        transfer = run_transfer(world, knobs, carry, encoded * 8.0 / encoding.ratio)
+        offered_mbps = encoded_mb_s(encoding) * 8.0 / encoding.ratio
+        transfer = run_transfer(world, knobs, carry, offered_mbps)
         rate = pipeline_rate(
             Stages(
                 read_mb_s=np.full_like(transfer.goodput_mbps, READ_MB_S),
@@ -127,7 +128,7 @@ class JointTarget:
         guests = encoding.taken_cores / world.path.cores * rate.encode_busy_ratio
         return Outcome(
             telemetry=transport_telemetry(world, transfer)
-            | _stage_telemetry(context, rate, pause_s)
+            | _stage_telemetry(context, rate, encoding, pause_s)
             | data_telemetry(context.data, encoding)
             | host_telemetry(world, cores),
             log_costs={
@@ -152,11 +153,11 @@ class JointTarget:
 
 
 def _stage_telemetry(
-    context: JointContext, rate: PipelineRate, pause_s: FloatArray
+    context: JointContext, rate: PipelineRate, encoding: Encoding, pause_s: FloatArray
 ) -> dict[str, FloatArray]:
     return {
         "encode_busy_ratio": rate.encode_busy_ratio,
-        "send_blocked_ratio": blocked_ratio(rate),
+        "send_blocked_ratio": blocked_ratio(rate.user_mb_s, encoding),
         "decode_busy_ratio": rate.decode_busy_ratio,
         "dirty_mb_s": context.dirty_mb_s,
         "memory_mb": context.next_memory_mb,
