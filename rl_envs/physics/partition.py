@@ -45,7 +45,7 @@ def shares_of(weights_NK: FloatArray) -> FloatArray:
     """
     weights_KN = _across(weights_NK)
     total = weights_KN.sum(axis=0)
-    share = np.where(total > 0, weights_KN / np.maximum(total, 1e-12), 1.0 / weights_KN.shape[0])
+    share = np.where(total > 1e-9, weights_KN / np.maximum(total, 1e-9), 1.0 / weights_KN.shape[0])
     kept = np.where(share < UNUSED_SHARE, 0.0, share)
     return _across(kept / kept.sum(axis=0))
 

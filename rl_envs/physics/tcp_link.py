@@ -89,6 +89,8 @@ class Flow:
     payload_mbps: FloatArray
     queue_ms: FloatArray
     retransmit_ratio: FloatArray
+    saturation: FloatArray
+    """Near 1 where the offered load fills the link, near 0 below: drives queue and own loss."""
     window_limited_ratio: FloatArray
     bdp_pkts: FloatArray
 
@@ -146,6 +148,7 @@ def steady_flow(
         payload_mbps=payload,
         queue_ms=saturation * queue_share * link.buffer_bdp * link.rtt_ms,
         retransmit_ratio=retransmit,
+        saturation=saturation,
         window_limited_ratio=np.where(wish == window_bound, np.minimum(ours / wish, 1.0), 0.0),
         bdp_pkts=bdp,
     )

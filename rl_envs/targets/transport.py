@@ -87,9 +87,9 @@ def run_transfer(
     lost = np.minimum(fresh * ramp_lost_s(window, link.rtt_ms) / world.interval_s, 0.9)
     goodput = steady * (1.0 - lost)
     sent_pkts = goodput * world.interval_s * 1e6 / (8.0 * MSS_BYTES)
-    full = (steady >= flow.goodput_mbps) & (flow.queue_ms > 0)
+    filling = np.where(steady >= flow.goodput_mbps, flow.saturation, 0.0)
     overshoot = overshoot_ratio(
-        flow.bdp_pkts * (1.0 + link.buffer_bdp) * fresh, sent_pkts, full.astype(np.float64)
+        flow.bdp_pkts * (1.0 + link.buffer_bdp) * fresh, sent_pkts, filling
     )
     retransmit = 1.0 - (1.0 - flow.retransmit_ratio) * (1.0 - overshoot)
     chunk_loss = -np.expm1(-retransmit * chunk_bytes / MSS_BYTES)
