@@ -1,4 +1,4 @@
-"""The telemetry tables as protobuf: messages built at run time, and the `.proto` for other tongues.
+"""The telemetry tables as protobuf: messages built at run time, and a `.proto` for all languages.
 
 The messages live in a private descriptor pool, so they never clash with another copy of the same
 file in one process. `python -m novacron.contracts.protobuf` rewrites `wire/telemetry.proto`.

@@ -1,4 +1,4 @@
-"""The telemetry tables as Arrow: the schema they are stored in, and how a batch is brought to it."""
+"""The telemetry tables as Arrow: the schema they are stored in, and how batches come to it."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence

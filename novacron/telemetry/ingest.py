@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from novacron.contracts.fields import SampleSchema
 from novacron.errors import ConfigError
@@ -82,7 +82,8 @@ class IngestReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     table: str
-    made_at: datetime
+    made_at: AwareDatetime
+    """What the clock said at the start."""
     sources: tuple[SourceReport, ...]
     rows_read: int
     rows_accepted: int
@@ -113,9 +114,10 @@ def ingest(
 
     Writes `grid.parquet` (form of `joined_schema`), `quarantine.jsonl`, `quality.json`,
     `quality.html` and, last, `ingest.json`. Sources are read side by side in order of time, so
-    each must be roughly sorted by it unless `config.order` is "any"; several may bring different columns of the same entities.
-    The same sources and configuration give the same grid and quarantine, byte for byte. A run
-    that was killed leaves earlier results untouched or no `ingest.json`; run it again.
+    each must be roughly sorted by it unless `config.order` is "any"; several may bring different
+    columns of the same entities. The same sources and configuration give the same grid and
+    quarantine, byte for byte. A run that was killed leaves earlier results untouched or no
+    `ingest.json`; run it again.
 
     Args:
         sources: Files, or sources opened by the caller.

@@ -9,7 +9,8 @@ from novacron.telemetry.quarantine import REASONS
 
 _ENTITIES_SHOWN: Final = 50
 _STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1b2733}
+body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
+body{color:#1b2733}
 h1{margin-bottom:0}h2{margin-top:2rem}p.sub{color:#5b6b7a;margin-top:.2rem}
 table{border-collapse:collapse;width:100%;font-size:13px}
 th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #e3e8ed;white-space:nowrap}

@@ -59,7 +59,10 @@ MAX_RAW_CHARS: Final = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """One rejected row with the first fault found, looked for in the order of `REASONS`.
+    """One rejected row with the first fault found.
+
+    Looked for are what does not parse, then bad values column by column in the order of the
+    table, then timestamps, their order and repeats, and last lateness.
 
     `row` is the line number for text files (the header is line 1) and the row index plus 1 for
     columnar ones. `raw` is the line as read, cut at `MAX_RAW_CHARS`, or the row as an object.

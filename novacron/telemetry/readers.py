@@ -1,6 +1,6 @@
 """Telemetry files as streams of blocks: Parquet by row group, CSV and JSON lines by block.
 
-Reading never holds more than one row group's pages and one block, however long the file is.
+Reading holds one block and a few pages, however long the file and its row groups are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,6 +31,7 @@ CSV_SUFFIXES: Final = (".csv", ".csv.gz")
 JSON_SUFFIXES: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 READABLE_SUFFIXES: Final = (*PARQUET_SUFFIXES, *CSV_SUFFIXES, *JSON_SUFFIXES)
 
+_BUFFER_BYTES: Final = 65_536
 _PEEK_BYTES: Final = 65_536
 _PEEK_ROWS: Final = 1_024
 
@@ -176,8 +177,10 @@ class ParquetSource:
     def _open(self) -> pq.ParquetFile:
         texts = [name for name in self.columns if self._schema[name].kind == "string"]
         try:
-            # pre_buffer would fetch all row groups that are asked for ahead of decoding.
-            return pq.ParquetFile(self._path, read_dictionary=texts, pre_buffer=False)
+            # Column chunks are read piece by piece, so that one huge row group costs no memory.
+            return pq.ParquetFile(
+                self._path, read_dictionary=texts, pre_buffer=False, buffer_size=_BUFFER_BYTES
+            )
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
 

@@ -145,7 +145,7 @@ class CsvLines:
         return _empty_batch([field for _, field in self._fields])
 
     def certain_fault(self, line: bytes) -> LineFault | None:
-        """Name a wrong number of cells or a cell of the wrong type; quoted lines are not judged."""
+        """Name a wrong number of cells or a cell of the wrong type; leave quoted lines open."""
         if not is_utf8(line):
             return LineFault(reason="unreadable_line", expected="UTF-8 text")
         if b'"' in line or b"\r" in line[:-1]:

@@ -102,7 +102,7 @@ def run_fast(sources, schema, join, validation, batch_rows):
 
 
 @given(cases())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_fast_ingestion_agrees_with_the_slow_one_for_any_sources_and_batch_length(case):
     sources, join, validation, batch_rows = case
 

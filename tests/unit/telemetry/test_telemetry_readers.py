@@ -1,9 +1,11 @@
+import gc
 import gzip
 import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -331,6 +333,19 @@ def test_parquet_asks_for_the_next_row_group_only_when_the_last_one_is_used_up(
     next(blocks)
 
     assert asked == [[0]]
+
+
+def test_one_huge_row_group_is_not_held_in_memory(tmp_path):
+    noise = np.random.default_rng(4).random(400_000)
+    path = parquet(tmp_path, link_table(400_000, rtt_ms=noise), row_group_size=10**6)
+    blocks = open_source(path, LINK_SCHEMA, ReadConfig(batch_rows=1_000)).blocks()
+    gc.collect()
+    before = pa.total_allocated_bytes()
+
+    next(blocks)
+
+    # The column alone has 3.2 MB; a page of it has one.
+    assert pa.total_allocated_bytes() - before < 2.5e6
 
 
 def test_text_is_read_a_block_at_a_time_however_long_the_file(tmp_path):
