@@ -90,7 +90,7 @@ with tempfile.TemporaryDirectory() as folder:
         features_hash=fitted.model.features_hash,
         versions={},
         intended_use="to show the way of a sample",
-        limits=("Trained on eight generated links.",),
+        limits=("Trained on twelve generated links.",),
     )
     store = ModelStore.connect(RegistryConfig(root=Path(folder, "registry")))
     store.register("bandwidth", Path(folder, "bundle"), card)
