@@ -27,6 +27,7 @@ def summary_view(summary: dict[str, Any]) -> Group:
     errors = [
         (one["set"], one["name"], f"{one['value']:.4g}", interval(one), one["n"], one["baseline"])
         for one in trained["metrics"]
+        if "/" not in one["name"]  # the members of the blend are in the report
     ]
     latency = [
         (

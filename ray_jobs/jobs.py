@@ -62,6 +62,9 @@ class Jobs:
         use_cluster(cluster)
         from ray.job_submission import JobSubmissionClient
 
+        # The client tells of every file that it leaves out, several times over.
+        for name in ("ray.dashboard", "ray._private.runtime_env"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._client: Any = JobSubmissionClient(cluster.dashboard_url)
 
     def submit(
