@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-START_S = 60
+START_S = 150
 
 
 def free_port() -> int:

@@ -19,8 +19,8 @@ from mlflow.entities import LoggedModelOutput, Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from novacron.errors import ArtifactError, ConfigError, MissingDependencyError, NotReadyError
 from novacron.registry.bundle_files import BundleFile, check_names
@@ -320,19 +320,22 @@ def _alone(config: RegistryConfig) -> Iterator[None]:
         _check_server(config)
         yield
         return
-    url = make_url(config.connection_uri)
-    if url.get_backend_name() == "sqlite":
-        path = Path(url.database or "registry.db").resolve()
+    path = config.sqlite_path
+    if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(path.suffix + ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         return
-    engine = create_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+    engine = create_engine(
+        config.connection_uri, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
+    )
     try:
         connection = engine.connect()
-    except SQLAlchemyError as cause:
-        raise _unreachable(config, type(cause).__name__) from None
+    except DBAPIError as cause:
+        # What the driver itself says; SQLAlchemy's own text would add the statement.
+        said = str(cause.orig).strip().splitlines()
+        raise _unreachable(config, said[-1] if said else type(cause).__name__) from None
     try:
         with connection:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": SCHEMA_LOCK_KEY})

@@ -45,6 +45,8 @@ class RegistryConfig(BaseModel):
         scheme = urlsplit(uri.get_secret_value()).scheme
         if uri.get_secret_value() and scheme not in TRACKING_SCHEMES:
             raise ValueError(f"scheme {scheme!r} is not one of {', '.join(TRACKING_SCHEMES)}")
+        if scheme == "sqlite" and len(uri.get_secret_value()) <= len("sqlite:///"):
+            raise ValueError("sqlite needs a file: sqlite:///folder/file.db")
         return uri
 
     @field_validator("artifact_uri")
@@ -105,6 +107,12 @@ class RegistryConfig(BaseModel):
     def is_server(self) -> bool:
         """Whether an MLflow server stands between this process and the records."""
         return urlsplit(self.connection_uri).scheme in ("http", "https")
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The database file; None where the records are kept elsewhere."""
+        scheme, _, rest = self.connection_uri.partition(":///")
+        return Path(rest.partition("?")[0]).resolve() if scheme == "sqlite" else None
 
     @property
     def artifact_location(self) -> str:

@@ -93,7 +93,10 @@ def decide(challenger: ModelCard, champion: ModelCard | None, rules: GateRules) 
         else:
             notes.append(f"{sentence} The limits decided alone.")
     else:
-        reasons += _regressions(challenger, champion, rules)
+        reasons += [
+            *_dropped_sets(challenger, champion, rules),
+            *_regressions(challenger, champion, rules),
+        ]
     return GateDecision(passed=not reasons, reasons=tuple(reasons), notes=tuple(notes))
 
 
@@ -141,6 +144,15 @@ def _evidence(metric: CardMetric | None, label: str, min_n: int) -> Iterator[str
         yield f"{label}: has no interval."
     if metric.n < min_n:
         yield f"{label}: stands on n = {metric.n}, expected at least {min_n}."
+
+
+def _dropped_sets(challenger: ModelCard, champion: ModelCard, rules: GateRules) -> Iterator[str]:
+    required = {(rule.name, rule.set) for rule in rules.required}
+    names = {name for name, _ in required}
+    for metric in champion.metrics:
+        shown = challenger.metric(metric.name, metric.set) is not None
+        if metric.name in names and not shown and (metric.name, metric.set) not in required:
+            yield f"{metric.name} on {metric.set}: the champion was measured there, this was not."
 
 
 def _regressions(challenger: ModelCard, champion: ModelCard, rules: GateRules) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import zlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +29,9 @@ from novacron.registry.store import ModelStore
 
 PASSWORD = "kept-out-of-logs"  # noqa: S105 - of a server that lives for one test
 RULES = GateRules(required=(MetricRule(name="wape_ratio_to_ewma", set="oboe", limit=1.0),))
+
+# Servers and processes are started; a busy machine takes its time.
+pytestmark = pytest.mark.timeout(180)
 
 CONNECT_AND_REGISTER = """
 import sys
@@ -55,9 +60,47 @@ def register(store, folder, factor=2.0, **card_fields):
 
 
 @pytest.fixture(scope="module")
+def file_with_tables(tmp_path_factory):
+    """A SQLite file to copy; making the tables takes seconds."""
+    folder = tmp_path_factory.mktemp("made")
+    ModelStore.connect(RegistryConfig(root=folder, experiment="unused"))
+    return folder / "registry.db"
+
+
+def sqlite_settings(file_with_tables, root, **settings):
+    root.mkdir()
+    shutil.copyfile(file_with_tables, root / "registry.db")
+    return RegistryConfig(root=root, **settings)
+
+
+@pytest.fixture(scope="module")
 def database_uri():
     with registry_servers.postgres_server(PASSWORD) as uri:
         yield uri
+
+
+def execute(database_uri, statement):
+    psycopg2 = pytest.importorskip("psycopg2", reason="no driver: pip install psycopg2-binary")
+    connection = psycopg2.connect(database_uri)
+    connection.autocommit = True
+    connection.cursor().execute(statement)
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def database_with_tables(database_uri):
+    """Name of a database to copy; making the tables takes seconds."""
+    execute(database_uri, "CREATE DATABASE made")
+    uri = f"{database_uri.rpartition('/')[0]}/made"
+    code = (
+        "import sys\n"
+        "from novacron.registry.config import RegistryConfig\n"
+        "from novacron.registry.store import ModelStore\n"
+        "ModelStore.connect(RegistryConfig(tracking_uri=sys.stdin.read(), experiment='unused'))"
+    )
+    # In a process of its own: PostgreSQL copies no database that somebody has open.
+    subprocess.run([sys.executable, "-c", code], input=uri, text=True, check=True)
+    return "made"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +116,12 @@ def object_store_url(tmp_path_factory):
 
 
 class RegistryContract:
-    """Subclasses supply `config`: settings of an empty registry."""
+    """Subclasses supply `config`: settings of a registry without models."""
+
+    @pytest.fixture
+    def untouched_config(self, config):
+        """Settings of a registry that nobody has opened yet."""
+        return config
 
     @pytest.fixture(autouse=True)
     def _doubling_kind(self, monkeypatch):
@@ -184,7 +232,9 @@ class RegistryContract:
         assert stored.data.metrics == {"loss": 0.5}
         assert stored.info.status == "FAILED"
 
-    def test_two_processes_that_begin_at_once_both_get_their_version(self, config, tmp_path):
+    def test_two_processes_that_begin_at_once_both_get_their_version(
+        self, untouched_config, tmp_path
+    ):
         environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
         shared = Path(doubling_model.__file__).parent
         processes = [
@@ -198,12 +248,13 @@ class RegistryContract:
             )
             for number in range(2)
         ]
+        config = untouched_config
         settings = config.model_dump_json(exclude={"tracking_uri"})
         for process in processes:
             process.stdin.write(f"{settings}\n{config.connection_uri}\n")
             process.stdin.flush()
 
-        answers = [process.communicate(timeout=50) for process in processes]
+        answers = [process.communicate(timeout=150) for process in processes]
 
         assert sorted(answer[0].strip() for answer in answers) == ["1", "2"], answers
         assert all(PASSWORD not in answer[1] for answer in answers)
@@ -211,23 +262,30 @@ class RegistryContract:
 
 class TestSqliteAndFolder(RegistryContract):
     @pytest.fixture
-    def config(self, tmp_path):
+    def config(self, file_with_tables, tmp_path):
+        return sqlite_settings(file_with_tables, tmp_path / "registry")
+
+    @pytest.fixture
+    def untouched_config(self, tmp_path):
         return RegistryConfig(root=tmp_path / "registry")
 
 
 @pytest.mark.server
 class TestPostgresAndFolder(RegistryContract):
     @pytest.fixture
-    def config(self, database_uri, tmp_path):
-        psycopg2 = pytest.importorskip("psycopg2")
-        connection = psycopg2.connect(database_uri)
-        connection.autocommit = True
-        name = f"registry_{abs(hash(tmp_path))}"
-        connection.cursor().execute(f"CREATE DATABASE {name}")
-        connection.close()
-        uri = database_uri.rpartition("/")[0]
+    def config(self, database_with_tables, database_uri, tmp_path):
+        return self.settings(database_uri, tmp_path, f"TEMPLATE {database_with_tables}")
+
+    @pytest.fixture
+    def untouched_config(self, database_uri, tmp_path):
+        return self.settings(database_uri, tmp_path, "")
+
+    def settings(self, database_uri, tmp_path, template):
+        name = f"registry_{zlib.crc32(str(tmp_path).encode())}"
+        execute(database_uri, f"CREATE DATABASE {name} {template}")
         return RegistryConfig(
-            tracking_uri=f"{uri}/{name}", artifact_uri=(tmp_path / "files").as_uri()
+            tracking_uri=f"{database_uri.rpartition('/')[0]}/{name}",
+            artifact_uri=(tmp_path / "files").as_uri(),
         )
 
     def test_no_record_of_the_log_shows_the_password(self, config, caplog, capfd, tmp_path):
@@ -253,13 +311,15 @@ class TestMlflowServer(RegistryContract):
     def config(self, mlflow_url, tmp_path):
         config = RegistryConfig(tracking_uri=mlflow_url, experiment=tmp_path.name)
         yield config
-        ModelStore.connect(config)._backend._client.delete_registered_model("bandwidth")
+        store = ModelStore.connect(config)
+        for name in store.models():
+            store._backend._client.delete_registered_model(name)
 
 
 @pytest.mark.server
 class TestSqliteAndObjectStore(RegistryContract):
     @pytest.fixture
-    def config(self, object_store_url, tmp_path, monkeypatch):
+    def config(self, object_store_url, file_with_tables, tmp_path, monkeypatch):
         variables = {
             "MLFLOW_S3_ENDPOINT_URL": object_store_url,
             "AWS_ACCESS_KEY_ID": "test",
@@ -268,8 +328,8 @@ class TestSqliteAndObjectStore(RegistryContract):
         }
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        return RegistryConfig(
-            root=tmp_path / "registry", artifact_uri=f"s3://models/{tmp_path.name}"
+        return sqlite_settings(
+            file_with_tables, tmp_path / "registry", artifact_uri=f"s3://models/{tmp_path.name}"
         )
 
 

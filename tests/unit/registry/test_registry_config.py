@@ -95,3 +95,17 @@ def test_a_folder_given_without_scheme_becomes_a_file_uri(tmp_path):
     config = RegistryConfig(artifact_uri=str(tmp_path / "files"))
 
     assert config.artifact_location == (tmp_path / "files").as_uri()
+
+
+def test_only_a_registry_in_sqlite_has_a_database_file(tmp_path):
+    named = RegistryConfig(tracking_uri=f"sqlite:///{tmp_path}/other.db")
+
+    assert RegistryConfig(root=tmp_path).sqlite_path == tmp_path / "registry.db"
+    assert named.sqlite_path == tmp_path / "other.db"
+    assert RegistryConfig(tracking_uri=DATABASE_URI).sqlite_path is None
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///"])
+def test_a_database_in_memory_is_refused(uri):
+    with pytest.raises(ConfigError, match="needs a file"):
+        RegistryConfig.from_mapping({}, tracking_uri=uri)

@@ -56,6 +56,14 @@ def test_a_version_within_the_tolerance_of_the_champion_passes():
     assert reasons(card(metrics=(metric(value=0.815),)), champion) == ""
 
 
+def test_a_set_on_which_only_the_champion_was_measured_is_missed():
+    champion = card(metrics=(metric(), metric(set_name="puffer")))
+
+    assert "wape_ratio_to_ewma on puffer: the champion was measured there" in reasons(
+        card(), champion
+    )
+
+
 def test_the_direction_of_a_metric_decides_what_is_worse():
     rule = MetricRule(name="f1", set="oboe", better="higher", limit=0.5)
     rules = GateRules(required=(rule,))

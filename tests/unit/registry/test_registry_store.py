@@ -340,6 +340,7 @@ def test_an_experiment_that_keeps_its_files_elsewhere_is_refused(store, config, 
         ModelStore.connect(moved)
 
 
+@pytest.mark.timeout(180)
 def test_a_store_made_by_two_processes_at_once_is_whole(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
@@ -357,7 +358,7 @@ def test_a_store_made_by_two_processes_at_once_is_whole(tmp_path):
         for _ in range(2)
     ]
 
-    answers = [process.communicate(timeout=50) for process in processes]
+    answers = [process.communicate(timeout=150) for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0], answers
     assert [answer[0].strip() for answer in answers] == ["()", "()"]
