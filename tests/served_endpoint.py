@@ -17,7 +17,7 @@ from novacron.registry.records import Audit
 from novacron.registry.store import ModelStore
 from ray_jobs.cluster_state import ClusterState
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SERVE = str(Path(sys.executable).parent / "serve")
 RULES = GateRules(required=(MetricRule(name="wape_ratio_to_ewma", set="oboe", limit=1.0),))
 # Replicas load the test's kind of model as they would any other: Python runs this at their start.
