@@ -29,8 +29,13 @@ def ask(client: httpx.Client, samples_mbps: list[float], attempts: int = 3) -> h
 
 def main() -> int:
     """Print every output of the answer, or what was wrong with the request."""
-    with httpx.Client(base_url=sys.argv[1], timeout=30) as client:
-        reply = ask(client, [float(sample) for sample in sys.argv[2:]])
+    samples_mbps = [float(sample) for sample in sys.argv[2:]]
+    try:
+        with httpx.Client(base_url=sys.argv[1], timeout=30) as client:
+            reply = ask(client, samples_mbps)
+    except httpx.TransportError as error:
+        print(f"The endpoint does not answer: {error}", file=sys.stderr)
+        return 1
     document = reply.json()
     if reply.is_error:
         print(f"{reply.status_code}: {document['error']}", file=sys.stderr)

@@ -63,10 +63,12 @@ class ClusterState(BaseModel):
     """The processes seen right after the start; for people, since it grows with every worker."""
 
     def client_env(self) -> dict[str, str]:
-        """Return the variables with which a client, such as `ray job submit`, finds it."""
+        """Return the variables with which a client, such as `ray job submit` or `serve deploy`, finds it."""
         env = {
             "RAY_ADDRESS": self.gcs_address,
             "RAY_API_SERVER_ADDRESS": self.dashboard_url,
+            # The same for `serve deploy`, which reads a name of its own.
+            "RAY_DASHBOARD_ADDRESS": self.dashboard_url,
             "RAY_AUTH_MODE": self.auth,
             "RAY_USAGE_STATS_ENABLED": "0",
             RUNS_DIR_VARIABLE: str(self.runs_dir),

@@ -47,9 +47,7 @@ def endpoint(request, private_environment, tmp_path_factory):
             settings=write_settings(runs, port),
         )
         deployed.promote(2.0)
-        finished = deployed.serve(
-            "deploy", str(deployed.settings), "-a", cluster.state.dashboard_url
-        )
+        finished = deployed.serve("deploy", str(deployed.settings))
         assert finished.returncode == 0, finished.stderr
         ready = f"{deployed.url}/v2/health/ready"
         until(lambda: httpx.get(ready).status_code == 200, "a ready endpoint")

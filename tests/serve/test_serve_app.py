@@ -177,7 +177,7 @@ def test_an_app_of_a_model_that_is_not_registered_fails_and_says_so(endpoint, tm
     path = tmp_path / "serve.yaml"
     path.write_text(yaml.safe_dump(settings))
 
-    endpoint.serve("deploy", str(path), "-a", endpoint.state.dashboard_url)
+    endpoint.serve("deploy", str(path))
 
     def failed():
         with endpoint.state.http_client() as dashboard:
