@@ -81,7 +81,8 @@ def change_champion(store: AliasStore, name: str, change: ChampionChange) -> Cha
     Args:
         store: The records.
         name: Registered name.
-        change: What to do; its `sequence`, `previous` and `state` are filled in here.
+        change: What to do, with the champion the caller saw as `previous`; its `sequence` and
+            `state` are filled in here.
 
     Raises:
         NotReadyError: Another process is changing the champion at this moment, or did so since
@@ -89,7 +90,8 @@ def change_champion(store: AliasStore, name: str, change: ChampionChange) -> Cha
     """
     _close_unfinished(store, name, change)
     history = read_history(store, name)
-    change = change.model_copy(update={"sequence": len(history) + 1})
+    newest = history[-1].sequence if history else 0
+    change = change.model_copy(update={"sequence": newest + 1})
     key = f"{EVENT_PREFIX}{change.sequence:06d}.{uuid.uuid4().hex[:8]}"
     store.set_model_tag(name, key, change.to_tag())
     # Written before read: of two processes at least one sees the other and steps back.
