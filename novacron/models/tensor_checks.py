@@ -41,8 +41,8 @@ def check_tensors(tensors: Tensors, specs: Sequence[TensorSpec]) -> int:
     for name in tensors:
         if name not in known:
             raise SchemaError(
-                field=name,
-                got="an input of this name",
+                field="inputs",
+                got=name[:100],
                 expected="one of " + ", ".join(known),
                 remedy="Ask for the model's metadata to see its inputs.",
             )
@@ -53,7 +53,7 @@ def check_tensors(tensors: Tensors, specs: Sequence[TensorSpec]) -> int:
         elif spec.required:
             raise SchemaError(
                 field=spec.name,
-                got="no such input",
+                got="nothing",
                 expected=f"{_form(spec)}: {spec.doc}",
                 remedy="This input is required.",
             )

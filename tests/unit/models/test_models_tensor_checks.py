@@ -35,7 +35,7 @@ def test_well_formed_tensors_give_their_number_of_rows():
     ("tensors", "field"),
     [
         ({}, "bandwidth_mbps"),
-        ({"bandwidth": GOOD}, "bandwidth"),
+        ({"bandwidth": GOOD}, "inputs"),
         ({"bandwidth_mbps": GOOD.astype(np.float32)}, "bandwidth_mbps"),
         ({"bandwidth_mbps": np.ones(3)}, "bandwidth_mbps"),
         ({"bandwidth_mbps": np.ones((0, 3))}, "bandwidth_mbps"),

@@ -47,7 +47,7 @@ async def test_a_version_in_the_path_is_the_one_that_answers(service, infer_body
 
 
 BAD_REQUESTS = {
-    "wrong name": (400, {"tensor": {"name": "x_kbps"}}, "x_kbps"),
+    "wrong name": (400, {"tensor": {"name": "x_kbps"}}, "inputs"),
     "wrong shape": (400, {"tensor": {"shape": [2, 2]}}, "x_mbps.data"),
     "wrong rank": (400, {"tensor": {"shape": [2], "data": [1, 3]}}, "x_mbps"),
     "wrong datatype": (400, {"tensor": {"datatype": "FP32"}}, "x_mbps"),
