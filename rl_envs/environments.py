@@ -179,7 +179,7 @@ class AcpConsensusEnv(DwcpEnv):
 
     | action | knob | unit | at -1 | at 1 | scale |
     |---|---|---|---|---|---|
-    | 0 | timeout_ms | ms | 20 | 10000 | log, whole |
+    | 0 | timeout_ms | ms | 10 | 10000 | log, whole |
     | 1 | batch_max_ops | count | 1 | 4096 | log, whole |
     | 2 | max_inflight | count | 1 | 1024 | log, whole |
     | 3 | sync_interval_ms | ms | 100 | 60000 | log, whole |
@@ -203,12 +203,12 @@ class AcpConsensusEnv(DwcpEnv):
     | 17 | missing_ratio | 0..1 | 0 | 1 | channels without a value |
 
     Episode: 20 decisions of 10 s.
-    Weights: 1 latency, 0.5 tail, 4 refused, 0.3 staleness, 0.2 bytes.
+    Weights: 0.6 latency, 0.3 tail, 4 refused, 1 staleness, 0.3 bytes.
     - latency: ln mean commit time
     - tail: ln 99 % commit time
     - refused: ln(1 + share of operations refused)
-    - staleness: ln(age of replicas x (1 + conflicts))
-    - bytes: ln rate of synchronisation
+    - staleness: ln(1 + age of replicas / promised age) + ln(1 + conflicts)
+    - bytes: ln rate of rounds and synchronisation together
 
     Version history: v0, first release.
     """
@@ -225,16 +225,16 @@ class ItpPartitionVectorEnv(DwcpVectorEnv):
 class ItpPartitionEnv(DwcpEnv):
     """One task split over four paths that share two bottlenecks: weights, duplication.
 
-    Every decision is one task. Hidden: access rates, which paths share a bottleneck, its rate,
+    Every decision is one task in eight parts. Hidden: access rates, which paths share a bottleneck, its rate,
     stalls. A path adds its capacity; a path that ends leaves its bottleneck to the others; a path
     without traffic keeps its last reading.
 
     | action | knob | unit | at -1 | at 1 | scale |
     |---|---|---|---|---|---|
-    | 0 | path_1_weight | x | 0 | 1 | linear |
-    | 1 | path_2_weight | x | 0 | 1 | linear |
-    | 2 | path_3_weight | x | 0 | 1 | linear |
-    | 3 | path_4_weight | x | 0 | 1 | linear |
+    | 0 | path_1_weight | x | 1 | 256 | log, whole |
+    | 1 | path_2_weight | x | 1 | 256 | log, whole |
+    | 2 | path_3_weight | x | 1 | 256 | log, whole |
+    | 3 | path_4_weight | x | 1 | 256 | log, whole |
     | 4 | duplicate_ratio | 0..1 | 0 | 0.5 | linear |
 
     | obs | name | unit | low | high | source |

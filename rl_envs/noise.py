@@ -107,10 +107,15 @@ class Noise:
         number: FloatArray = low * np.exp(np.log(high / low) * self.uniform(purpose, offset))
         return number
 
-    def normal_block(self, count: int, purpose: Purpose) -> FloatArray:
-        """Return standard normal numbers [N, T], T = count."""
+    def uniform_block(self, count: int, purpose: Purpose) -> FloatArray:
+        """Return numbers in (0, 1), [N, T], T = count: those of offsets 0 to T - 1."""
         counter: Keys = self.step.astype(np.uint64)[:, None] * _STEP_STRIDE
         offsets = np.arange(int(purpose) + 1, int(purpose) + count + 1).astype(np.uint64)
         words = mix64(self.key[:, None] + (counter + offsets) * _GOLDEN)
-        number: FloatArray = ndtri(((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+        number: FloatArray = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        return number
+
+    def normal_block(self, count: int, purpose: Purpose) -> FloatArray:
+        """Return standard normal numbers [N, T], T = count."""
+        number: FloatArray = ndtri(self.uniform_block(count, purpose))
         return number

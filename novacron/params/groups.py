@@ -126,7 +126,7 @@ _PBA = (
 
 _ACP = (
     ParameterSpec(
-        name="timeout_ms", unit="ms", kind="log2", low=20, high=10_000, default=2000,
+        name="timeout_ms", unit="ms", kind="log2", low=10, high=10_000, default=2000,
         doc="wait for a quorum before a round is tried again; never applied below the tail of the "
         "round trip, whatever is asked for",
         trades="quick recovery / repeated work and false elections",
@@ -168,10 +168,10 @@ _ITP = (
         ParameterSpec(
             name=f"path_{index}_weight",
             unit="x",
-            kind="float",
-            low=0.0,
-            high=1.0,
-            default=0.5,
+            kind="log2",
+            low=1,
+            high=256,
+            default=16,
             doc=f"weight of path {index} in the split; shares are weights over their sum, and a "
             "share below 2 % leaves the path unused",
             trades="adds that path's capacity / waits for it when it is slow or shared",

@@ -46,6 +46,7 @@ class Rounds:
     committed_ops: FloatArray
     queue_ops: FloatArray
     timeout_ratio: FloatArray
+    batch_ops: FloatArray
     leader_busy_ratio: FloatArray
 
 
@@ -137,5 +138,6 @@ def commit_rounds(
         committed_ops=work.offered_ops + (work.queue_ops - queue_ops) / work.interval_s,
         queue_ops=queue_ops,
         timeout_ratio=1.0 - won,
+        batch_ops=batch,
         leader_busy_ratio=np.minimum(work.offered_ops / by_leader, 1.0),
     )  # fmt: skip

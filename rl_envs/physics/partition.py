@@ -1,6 +1,6 @@
 """One task split over several paths: each adds its capacity, some share a bottleneck.
 
-Shape legend: N batch, K paths, B shared bottlenecks. Inside, paths come first: reductions over
+Shape legend: N batch, K paths, B shared bottlenecks, P parts of a task. Inside, paths come first: reductions over
 few entries are an order of magnitude quicker that way.
 """
 
@@ -16,21 +16,21 @@ UNUSED_SHARE = 0.02
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Paths:
-    """The paths between two sites: access rate, start-up time and stalls [N, K].
+    """The paths between two sites: access rate and start-up time [N, K].
 
-    Path k runs over bottleneck `bottleneck_NK`, of rate `shared_mbps_NB`.
+    `stall_s_NKP` is by how much each path stalls on each of P parts of the task. Path k runs over bottleneck `bottleneck_NK`, of rate `shared_mbps_NB`.
     """
 
     access_mbps_NK: FloatArray
     start_s_NK: FloatArray
-    stall_s_NK: FloatArray
+    stall_s_NKP: FloatArray
     bottleneck_NK: IntArray
     shared_mbps_NB: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """How a task ends: when it is complete [N], and per path [N, K] when and how much."""
+    """How a task ends: its parts' mean completion [N], and per path [N, K] when and how much."""
 
     total_s: FloatArray
     finish_s_NK: FloatArray
@@ -62,7 +62,7 @@ def fair_rates(paths: Paths, active_NK: BoolArray) -> FloatArray:
     Source: Bertsekas and Gallager 1992, section 6.5.2.
 
     >>> paths = Paths(access_mbps_NK=np.array([[10.0, 90.0, 90.0]]),
-    ...     start_s_NK=np.zeros((1, 3)), stall_s_NK=np.zeros((1, 3)),
+    ...     start_s_NK=np.zeros((1, 3)), stall_s_NKP=np.zeros((1, 3, 1)),
     ...     bottleneck_NK=np.zeros((1, 3), dtype=int), shared_mbps_NB=np.array([[100.0]]))
     >>> fair_rates(paths, np.ones((1, 3), dtype=bool)).tolist()
     [[10.0, 45.0, 45.0]]
@@ -104,10 +104,11 @@ def split_task(
     """Send each path its share at once; when a path ends, the others get its bottleneck's rate.
 
     The share `duplicate_ratio` of the bytes goes a second time over the two quickest of the used
-    paths. A stalled path holds the task up only for the part of its bytes that has no copy.
+    paths. A stalled path holds a part of the task up only for those of its bytes without a copy;
+    a part is complete when its last path is.
 
     >>> paths = Paths(access_mbps_NK=np.array([[80.0, 80.0]]), start_s_NK=np.zeros((1, 2)),
-    ...     stall_s_NK=np.zeros((1, 2)), bottleneck_NK=np.array([[0, 1]]),
+    ...     stall_s_NKP=np.zeros((1, 2, 1)), bottleneck_NK=np.array([[0, 1]]),
     ...     shared_mbps_NB=np.array([[100.0, 100.0]]))
     >>> both = split_task(paths, np.array([100.0]), np.array([[0.5, 0.5]]), np.zeros(1))
     >>> alone = split_task(paths, np.array([100.0]), np.array([[1.0, 0.0]]), np.zeros(1))
@@ -136,10 +137,14 @@ def split_task(
             break
         rate_mb_s = _fill(access_KN, inside, shared_BN, active) / 8.0
     copied = np.minimum(extra.sum(axis=0) / np.maximum(share_KN, 1e-9), 1.0)
-    held_s = _across(paths.start_s_NK) + _across(paths.stall_s_NK) * (1.0 - copied)
-    finish_s = np.where(used, finish_s + held_s, 0.0)
+    finish_s = np.where(used, finish_s + _across(paths.start_s_NK), 0.0)
+    bare = np.where(used, 1.0 - copied, 0.0)
+    stall_PKN = np.ascontiguousarray(paths.stall_s_NKP.transpose(2, 1, 0))
+    parts_s = (finish_s + stall_PKN * bare).max(axis=1)
     return Split(
-        total_s=finish_s.max(axis=0), finish_s_NK=_across(finish_s), sent_mb_NK=_across(sent_mb)
+        total_s=np.cumsum(parts_s, axis=0)[-1] / parts_s.shape[0],
+        finish_s_NK=_across(finish_s + stall_PKN[0] * bare),
+        sent_mb_NK=_across(sent_mb),
     )
 
 

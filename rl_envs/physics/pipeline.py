@@ -12,6 +12,12 @@ CHUNK_OVERHEAD_US = 30.0
 Measured range of a send and a queue hand-over is 10 to 50; the calibration prints the host's own.
 """
 
+CHUNKS_IN_FLIGHT = 16.0
+"""Chunks a stream sends before it waits for the first one's acknowledgement by the application.
+
+They are kept for a retry, so their number is bounded; a constant of the protocol.
+"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stages:
@@ -43,6 +49,20 @@ def with_chunk_overhead(
     """
     speed: FloatArray = 1.0 / (1.0 / speed_mb_s + overhead_us / chunk_bytes)
     return speed
+
+
+def chunk_window_mbps(
+    streams: FloatArray, chunk_bytes: FloatArray, rtt_ms: FloatArray
+) -> FloatArray:
+    """Return the rate that chunks waiting for their acknowledgement allow: n k chunk / RTT.
+
+    The application's own sliding window, by Little's law.
+
+    >>> float(chunk_window_mbps(np.array(1.0), np.array(125_000.0), np.array(100.0)))
+    160.0
+    """
+    rate: FloatArray = streams * CHUNKS_IN_FLIGHT * chunk_bytes * 8e-3 / rtt_ms
+    return rate
 
 
 def pipeline_rate(stages: Stages) -> PipelineRate:

@@ -27,6 +27,11 @@ from rl_envs.targets.base import Knobs, Outcome
 from rl_envs.traces import TraceBank
 
 MAX_FOLLOWERS: Final = 6
+FRAME_BYTES: Final = 200.0
+"""Headers of one message of a round, with TLS and TCP."""
+PROMISED_STALENESS_MS: Final = 1e3 * ACP_CONSENSUS["max_staleness_s"].to_number(
+    ACP_CONSENSUS["max_staleness_s"].default
+)
 MAX_QUEUE_S: Final = 60.0
 """The leader refuses operations beyond a minute's worth of waiting ones."""
 
@@ -68,11 +73,11 @@ class AcpTarget:
     episode_steps = 20
     history_s = 0.0
     weights: Mapping[str, float] = {
-        "latency": 1.0,
-        "tail": 0.5,
+        "latency": 0.6,
+        "tail": 0.3,
         "refused": 4.0,
-        "staleness": 0.3,
-        "bytes": 0.2,
+        "staleness": 1.0,
+        "bytes": 0.3,
     }
 
     def sample(self, world: World, traces: TraceBank | None) -> AcpContext:
@@ -89,7 +94,7 @@ class AcpTarget:
             distance_NF=np.stack(distance, axis=1),
             jitter_share=noise.log_between(0.01, 0.3, Purpose.CONTEXT, 1),
             jitter_shape=2.0 + np.floor(3.0 * noise.uniform(Purpose.CONTEXT, 2)),
-            base_ops=noise.log_between(2.0, 40_000.0, Purpose.CONTEXT, 3),
+            base_ops=np.ones(n),
             op_bytes=noise.log_between(64.0, 4096.0, Purpose.CONTEXT, 4),
             round_cpu_ms=noise.log_between(0.05, 1.0, Purpose.CONTEXT, 5),
             op_cpu_ms=noise.log_between(0.002, 0.02, Purpose.CONTEXT, 6),
@@ -101,7 +106,7 @@ class AcpTarget:
             everyone=nothing,
             ack_tail_ms=np.ones(n),
         )
-        return self.advance(drawn, world, traces)
+        return self.advance(replace(drawn, base_ops=_base_load(drawn, world)), world, traces)
 
     def advance(self, context: AcpContext, world: World, traces: TraceBank | None) -> AcpContext:
         """Let load and answer times follow the world."""
@@ -118,7 +123,7 @@ class AcpTarget:
         )
         needed = (majority(context.voters) - 1.0, context.voters - 1.0)
         quorum, everyone = kth_arrivals(followers, needed)
-        burst = np.exp(world.state.level + 0.3 * world.noise.normal(Purpose.EVENT, 0))
+        burst = np.exp(0.3 * world.noise.normal(Purpose.EVENT, 0))
         # A sustained load cannot exceed half of what the links carry: clients would give up.
         carried = link.capacity_mbps * 1e6 / (8.0 * context.op_bytes) / 2.0
         return replace(
@@ -156,6 +161,8 @@ class AcpTarget:
             context.key_bytes,
             context.voters - 1.0,
         )
+        messages = 1.0 / rounds.batch_ops + context.op_bytes / FRAME_BYTES
+        round_mbps = context.offered_ops * messages * FRAME_BYTES * 8e-6 * (context.voters - 1.0)
         refused_ratio = refused_ops / (refused_ops + rounds.committed_ops)
         conflicts = conflict_ratio(age_ms, context.offered_ops, context.keys)
         return Outcome(
@@ -165,8 +172,8 @@ class AcpTarget:
                 "latency": np.log(rounds.commit_mean_ms),
                 "tail": np.log(rounds.commit_p99_ms),
                 "refused": np.log1p(refused_ratio),
-                "staleness": np.log(age_ms) + np.log1p(conflicts),
-                "bytes": np.log(mbps),
+                "staleness": np.log1p(age_ms / PROMISED_STALENESS_MS) + np.log1p(conflicts),
+                "bytes": np.log(mbps + round_mbps),
             },
             metrics={
                 "throughput_mbps": rounds.committed_ops * context.op_bytes * 8e-6,
@@ -179,6 +186,19 @@ class AcpTarget:
             },
             carry=AcpCarry(queue_ops=queue_ops),
         )
+
+
+def _base_load(context: AcpContext, world: World) -> FloatArray:
+    """Operations a second: up to a little more than the shipped settings carry on this path.
+
+    A service is deployed where it works; heavier use is what tuning must survive, not rescue.
+    """
+    batch = float(ACP_CONSENSUS["batch_max_ops"].to_number(ACP_CONSENSUS["batch_max_ops"].default))
+    window = ACP_CONSENSUS["max_inflight"]
+    by_window = batch * window.to_number(window.default) / (1.5 * world.link.rtt_ms) * 1e3
+    by_leader = batch / (context.round_cpu_ms + batch * context.op_cpu_ms) * 1e3
+    share = world.noise.log_between(0.001, 1.1, Purpose.CONTEXT, 3)
+    return np.asarray(share * np.minimum(by_window, by_leader))
 
 
 def _workload(context: AcpContext, world: World, carry: AcpCarry) -> Workload:

@@ -20,6 +20,8 @@ from rl_envs.targets.base import Knobs, Outcome
 from rl_envs.traces import TraceBank
 
 BOTTLENECKS: Final = 2
+PARTS: Final = 8
+"""Parts of a task that can each be held up by stalls; its time is their mean."""
 STALL_SHAPE: Final = 1.8
 """Tail index of how long a stalled path stalls: reroutes and retransmission back-off."""
 
@@ -79,10 +81,10 @@ class ItpTarget:
         ]
         unset = np.zeros((n, MAX_PATHS))
         nowhere = Paths(
-            access_mbps_NK=unset, start_s_NK=unset, stall_s_NK=unset,
+            access_mbps_NK=unset, start_s_NK=unset, stall_s_NKP=np.zeros((n, MAX_PATHS, PARTS)),
             bottleneck_NK=np.stack(sides, axis=1), shared_mbps_NB=np.ones((n, BOTTLENECKS)),
         )  # fmt: skip
-        scale = noise.log_between(0.5, 60.0, Purpose.CONTEXT, 1)
+        scale = noise.log_between(0.03, 10.0, Purpose.CONTEXT, 1)
         drawn = ItpContext(
             access_ratio_NK=_per_path(noise, 0.1, 1.5, 10),
             wander_NK=unset,
@@ -92,7 +94,7 @@ class ItpTarget:
             * world.path.egress_usd_per_gb[:, None],
             bottleneck_NK=nowhere.bottleneck_NK,
             shared_ratio_NB=_per_path(noise, 0.3, 2.0, 50, BOTTLENECKS),
-            stall_probability=noise.log_between(0.005, 0.15, Purpose.CONTEXT, 2),
+            stall_probability=noise.log_between(0.01, 0.3, Purpose.CONTEXT, 2),
             task_scale_mb=scale * world.path.capacity_mbps / 8.0,
             task_mb=np.ones(n),
             next_task_mb=np.ones(n),
@@ -119,7 +121,7 @@ class ItpTarget:
         paths = Paths(
             access_mbps_NK=access * (1.0 - context.loss_ratio_NK),
             start_s_NK=ramp_lost_s(window, rtt_ms) + 0.5e-3 * rtt_ms,
-            stall_s_NK=_stalls(context, noise, rtt_ms),
+            stall_s_NKP=_stalls(context, noise, rtt_ms),
             bottleneck_NK=context.bottleneck_NK,
             shared_mbps_NB=shared,
         )
@@ -174,13 +176,15 @@ def _task(context: ItpContext, noise: Noise, offset: int) -> FloatArray:
 
 
 def _stalls(context: ItpContext, noise: Noise, rtt_ms_NK: FloatArray) -> FloatArray:
-    """Seconds by which each path stalls on this task: rarely, then Pareto from 200 ms + RTT."""
-    columns = range(MAX_PATHS)
-    chance = np.stack([noise.uniform(Purpose.EVENT, 20 + path) for path in columns], axis=1)
-    place = np.stack([noise.uniform(Purpose.EVENT, 30 + path) for path in columns], axis=1)
-    length_s = (0.2 + rtt_ms_NK * 1e-3) * np.exp(-np.log(place) / STALL_SHAPE)
-    stalled = chance < context.stall_probability[:, None]
-    return np.where(stalled, np.minimum(length_s, 60.0), 0.0)
+    """Seconds by which each path stalls on each part: rarely, then Pareto from 200 ms + RTT."""
+    shape = (rtt_ms_NK.shape[0], MAX_PATHS, PARTS)
+    chance = noise.uniform_block(MAX_PATHS * PARTS, Purpose.SERIES).reshape(shape)
+    # Given that a path stalls, the same number tells how long: it is uniform below the chance.
+    place = chance / context.stall_probability[:, None, None]
+    stalled = place < 1.0
+    length = np.exp(-np.log(np.where(stalled, place, 1.0)) / STALL_SHAPE)
+    seconds = np.minimum((0.2 + rtt_ms_NK[:, :, None] * 1e-3) * length, 60.0)
+    return np.where(stalled, seconds, 0.0)
 
 
 def _sum(values_NK: FloatArray) -> FloatArray:

@@ -11,8 +11,9 @@ from novacron.params.observations import observation_spec
 from rl_envs.dynamics import World
 from rl_envs.noise import Purpose
 from rl_envs.physics.cost import money_usd
+from rl_envs.physics.delta import mean_outage_s
 from rl_envs.physics.migration import Migration, precopy
-from rl_envs.physics.pipeline import PipelineRate, Stages, pipeline_rate
+from rl_envs.physics.pipeline import PipelineRate, Stages, fill_s, pipeline_rate
 from rl_envs.physics.quantities import FloatArray
 from rl_envs.targets.amst import MEMORY_USD_PER_GIB_H
 from rl_envs.targets.base import Knobs, Outcome
@@ -122,7 +123,13 @@ class JointTarget:
             np.minimum(context.data.working_set_mb, context.memory_mb),
             rate.user_mb_s,
         )
-        pause_s = moved.downtime_s + 2e-3 * world.link.rtt_ms
+        # Every round, and the pause, ends only when the pipeline and the streams have drained.
+        drain_s = 1e-3 * transfer.chunk_wait_ms + fill_s(
+            knobs["workers"], knobs["chunk_size_bytes"], rate.user_mb_s, world.link.rtt_ms
+        )
+        pause_s = moved.downtime_s + drain_s + 1e-3 * world.link.rtt_ms
+        outage_s = mean_outage_s(context.data.crash_per_s, encoding.recovery_s)
+        total_s = moved.total_s + moved.rounds * drain_s + outage_s
         usd_per_gb, cores = _bill(world, knobs, transfer, encoding, moved)
         usd_per_gb = usd_per_gb * moved.sent_mb / context.memory_mb
         guests = encoding.taken_cores / world.path.cores * rate.encode_busy_ratio
@@ -132,15 +139,15 @@ class JointTarget:
             | data_telemetry(context.data, encoding)
             | host_telemetry(world, cores),
             log_costs={
-                "time": np.log(moved.total_s),
+                "time": np.log(total_s),
                 "downtime": np.log1p(pause_s / DOWNTIME_TARGET_S),
                 "money": np.log(usd_per_gb),
                 "guests": np.log1p(guests),
                 "fairness": np.log1p(transfer.harm_ratio),
             },
             metrics={
-                "throughput_mbps": context.memory_mb * 8.0 / moved.total_s,
-                "latency_ms": moved.total_s * 1e3,
+                "throughput_mbps": context.memory_mb * 8.0 / total_s,
+                "latency_ms": total_s * 1e3,
                 "loss_ratio": transfer.retransmit_ratio,
                 "cost_usd_per_gb": usd_per_gb,
                 "downtime_ms": pause_s * 1e3,

@@ -6,7 +6,7 @@ import numpy as np
 
 from rl_envs.dynamics import World
 from rl_envs.physics.cost import TCP_CPU_S_PER_GBIT
-from rl_envs.physics.pipeline import CHUNK_OVERHEAD_US
+from rl_envs.physics.pipeline import CHUNK_OVERHEAD_US, chunk_window_mbps
 from rl_envs.physics.quantities import MSS_BYTES, FloatArray
 from rl_envs.physics.ramp import overshoot_ratio, ramp_lost_s
 from rl_envs.physics.tcp_link import Flow, Sender, steady_flow
@@ -63,10 +63,11 @@ def run_transfer(
     """
     link, streams = world.link, knobs["streams"]
     chunk_bytes = knobs["transport_chunk_bytes"]
+    offered = np.minimum(offered_mbps, chunk_window_mbps(streams, chunk_bytes, link.rtt_ms))
     sender = Sender(
         streams=streams,
         algorithm=knobs["congestion_algorithm"],
-        pacing_mbps=np.minimum(knobs["pacing_ratio"] * carry.peak_mbps, offered_mbps),
+        pacing_mbps=np.minimum(knobs["pacing_ratio"] * carry.peak_mbps, offered),
     )
     flow = steady_flow(link, sender)
     one, many = TCP_CPU_S_PER_GBIT

@@ -133,7 +133,7 @@ def slow_split(paths, row, size_mb, share, duplicate, dt=1e-3):
         finish[ended] = clock
         active = active & ~ended
     copied = np.minimum(extra.sum() / np.maximum(share, 1e-9), 1.0)
-    finish = finish + paths.start_s_NK[row] + paths.stall_s_NK[row] * (1 - copied)
+    finish = finish + paths.start_s_NK[row] + paths.stall_s_NKP[row, :, 0] * (1 - copied)
     return finish[used].max()
 
 
@@ -142,7 +142,7 @@ def test_split_of_a_task_equals_moving_it_in_small_steps():
     paths = Paths(
         access_mbps_NK=rng.uniform(20, 200, (rows, 4)),
         start_s_NK=rng.uniform(0, 0.2, (rows, 4)),
-        stall_s_NK=rng.uniform(0, 1, (rows, 4)) * (rng.uniform(size=(rows, 4)) < 0.3),
+        stall_s_NKP=rng.uniform(0, 1, (rows, 4, 1)) * (rng.uniform(size=(rows, 4, 1)) < 0.3),
         bottleneck_NK=rng.integers(0, 2, (rows, 4)),
         shared_mbps_NB=rng.uniform(50, 300, (rows, 2)),
     )
@@ -159,7 +159,7 @@ def test_split_of_a_task_equals_moving_it_in_small_steps():
 def test_splitting_over_more_paths_is_not_always_best():
     paths = Paths(
         access_mbps_NK=np.array([[100.0, 2.0]]), start_s_NK=np.zeros((1, 2)),
-        stall_s_NK=np.zeros((1, 2)), bottleneck_NK=np.array([[0, 1]]),
+        stall_s_NKP=np.zeros((1, 2, 1)), bottleneck_NK=np.array([[0, 1]]),
         shared_mbps_NB=np.array([[1e3, 1e3]]),
     )  # fmt: skip
 

@@ -145,10 +145,10 @@ def test_crash_rate_of_voters_is_hidden():
 def test_rate_of_a_path_without_traffic_is_hidden():
     env = ItpPartitionVectorEnv(ROWS)
     knobs = {
-        "path_1_weight": 1.0,
-        "path_2_weight": 0.0,
-        "path_3_weight": 1.0,
-        "path_4_weight": 0.0,
+        "path_1_weight": 256,
+        "path_2_weight": 1,
+        "path_3_weight": 256,
+        "path_4_weight": 1,
     }
 
     def faster(episode, world):
