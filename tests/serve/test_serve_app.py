@@ -70,8 +70,10 @@ def test_an_answer_carries_its_request_id_once_and_its_timing(endpoint):
     headers = {"X-Request-ID": "mine"}
 
     reply = httpx.post(endpoint.url + INFER, json=body_of([[1.0]]), headers=headers)
+    refusal = httpx.post(endpoint.url + INFER, content=b"")
 
     assert reply.headers.get_list("x-request-id") == ["mine"]
+    assert refusal.json()["request_id"] == refusal.headers["x-request-id"]
     assert re.fullmatch(r"decode;dur=.*queue;dur=.*predict;dur=.*", reply.headers["server-timing"])
 
 
