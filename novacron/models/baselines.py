@@ -6,7 +6,7 @@ levels (.1, .5, .9), G volatility groups, K lags, P paths. Rates are in Mbit/s.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,15 @@ _LEAST_MBPS: Final = 1e-3
 class Forecaster(Protocol):
     """A causal forecaster of one path: what baselines and models have in common."""
 
-    name: str
-    horizon: int
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Steps ahead."""
+        ...
 
     def forecast(self, bandwidth_T: Floats) -> Floats:
         """Return the quantiles q_THQ: row t reads samples 0..t only.
@@ -67,13 +74,14 @@ def ewma_level(bandwidth_T: Floats, half_life: float) -> Floats:
     keep = 0.5 ** (1 / half_life)
     total_T = lfilter([1.0], [1.0, -keep], bandwidth_T)
     weight_T = lfilter([1.0], [1.0, -keep], np.ones_like(bandwidth_T))
-    return np.asarray(total_T / weight_T)
+    return np.asarray(total_T / weight_T, dtype=np.float64)
 
 
 def trailing(bandwidth_T: Floats, samples: int) -> Floats:
     """Return the last `samples` values at each origin, x_TK, NaN before the first sample."""
     padded = np.concatenate([np.full(samples - 1, np.nan), bandwidth_T])
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, samples), dtype=np.float64)
+    windows: Any = np.lib.stride_tricks.sliding_window_view(padded, samples)
+    return cast(Floats, windows)
 
 
 def future(bandwidth_T: Floats, horizon: int) -> Floats:
@@ -128,31 +136,52 @@ class Ewma:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MeanSoFar:
+    """Mean of all samples of the path up to the origin: the best forecast of white noise."""
+
+    horizon: int
+    name: str = "mean so far"
+
+    def forecast(self, bandwidth_T: Floats) -> Floats:
+        """See `Forecaster.forecast`."""
+        series_T = _checked(bandwidth_T)
+        return _flat(np.cumsum(series_T) / np.arange(1, len(series_T) + 1), self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EwmaBand:
     """EWMA plus empirical quantiles of its residuals in 5 groups of equal size by volatility.
 
-    The residual is actual - EWMA in Mbit/s at each step; the volatility of an origin is the
-    standard deviation of its last 20 samples in Mbit/s. Edges and quantiles are those of the
-    training part: `edges_G` has 4 entries, `residual_GHQ` the quantiles.
+    The residual is actual - EWMA at each step, the volatility of an origin the standard deviation
+    of its last 20 samples, both in Mbit/s. A `relative` band has both as ratios to the EWMA
+    (its volatility is the mean absolute change from sample to sample). Edges and quantiles are
+    those of the training part: `edges_G` has 4 entries, `residual_GHQ` the quantiles.
     """
 
     horizon: int
     half_life: float
     edges_G: Floats
     residual_GHQ: Floats
+    relative: bool = False
     name: str = "EWMA band"
 
     def forecast(self, bandwidth_T: Floats) -> Floats:
         """See `Forecaster.forecast`."""
         series_T = _checked(bandwidth_T)
-        group_T = np.searchsorted(self.edges_G, volatility(series_T))
         level_T = ewma_level(series_T, self.half_life)
-        return np.maximum(level_T[:, None, None] + self.residual_GHQ[group_T], 0.0)
+        group_T = np.searchsorted(self.edges_G, volatility(series_T, level_T, self.relative))
+        scale_T = level_T if self.relative else np.ones_like(level_T)
+        moved_THQ = self.residual_GHQ[group_T] * scale_T[:, None, None]
+        return np.maximum(level_T[:, None, None] + moved_THQ, 0.0)
 
 
-def volatility(bandwidth_T: Floats) -> Floats:
-    """Standard deviation of the last 20 samples (fewer at the start), in Mbit/s."""
-    return np.asarray(np.nanstd(trailing(bandwidth_T, _VOLATILITY_SAMPLES), axis=1))
+def volatility(bandwidth_T: Floats, level_T: Floats, relative: bool) -> Floats:
+    """Spread of the last 20 samples (fewer at the start), see `EwmaBand`."""
+    if not relative:
+        return np.asarray(np.nanstd(trailing(bandwidth_T, _VOLATILITY_SAMPLES), axis=1))
+    steps_T = np.abs(np.diff(bandwidth_T, prepend=bandwidth_T[:1]))
+    mean_T = np.nanmean(trailing(steps_T, _VOLATILITY_SAMPLES - 1), axis=1)
+    return np.asarray(mean_T / np.maximum(level_T, _LEAST_MBPS))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,41 +278,52 @@ def fit_ewma(traces: Sequence[Trace], *, horizon: int, warm: int) -> Ewma:
     return Ewma(horizon=horizon, half_life=min(HALF_LIVES, key=loss))
 
 
-def fit_band(
-    traces: Sequence[Trace], *, half_life: float, horizon: int, warm: int, groups: int = 5
-) -> EwmaBand:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BandConfig:
+    """How a band is fitted: the half-life of its EWMA, and whether it is relative to the level."""
+
+    half_life: float
+    relative: bool = False
+    groups: int = 5
+    """Volatility groups, of equal size."""
+
+
+def fit_band(traces: Sequence[Trace], config: BandConfig, *, horizon: int, warm: int) -> EwmaBand:
     """Measure the residual quantiles by volatility group over all origins of the traces.
 
     Args:
         traces: The training part.
-        half_life: That of the EWMA baseline.
+        config: Half-life, form and number of groups.
         horizon: Steps ahead.
         warm: Samples an origin must have to be counted.
-        groups: Number of volatility groups, of equal size.
     """
-    series = _long_enough(traces, warm, horizon)
-    spread_N = np.concatenate([volatility(x_T)[warm - 1 : len(x_T) - horizon] for x_T in series])
-    residual_NH = np.concatenate(
-        [
-            future(x_T, horizon)[warm - 1 :]
-            - ewma_level(x_T, half_life)[warm - 1 : len(x_T) - horizon, None]
-            for x_T in series
-        ]
-    )
-    edges_G = np.quantile(spread_N, np.arange(1, groups) / groups)
+    spreads, residuals = [], []
+    for x_T in _long_enough(traces, warm, horizon):
+        rows = slice(warm - 1, len(x_T) - horizon)
+        level_T = ewma_level(x_T, config.half_life)
+        spreads.append(volatility(x_T, level_T, config.relative)[rows])
+        away_NH = future(x_T, horizon)[warm - 1 :] - level_T[rows, None]
+        scale_N = np.maximum(level_T[rows], _LEAST_MBPS) if config.relative else 1.0
+        residuals.append((away_NH.T / scale_N).T)
+    spread_N, residual_NH = np.concatenate(spreads), np.concatenate(residuals)
+    edges_G = np.quantile(spread_N, np.arange(1, config.groups) / config.groups)
     group_N = np.searchsorted(edges_G, spread_N)
-    overall_HQ = np.quantile(residual_NH, LEVELS, axis=0).T
     residual_GHQ = np.stack(
-        [
-            np.quantile(residual_NH[group_N == g], LEVELS, axis=0).T
-            if (group_N == g).any()
-            else overall_HQ
-            for g in range(groups)
-        ]
+        [_quantiles(residual_NH, group_N == group) for group in range(config.groups)]
     )
     return EwmaBand(
-        horizon=horizon, half_life=half_life, edges_G=edges_G, residual_GHQ=residual_GHQ
+        horizon=horizon,
+        half_life=config.half_life,
+        edges_G=edges_G,
+        residual_GHQ=residual_GHQ,
+        relative=config.relative,
     )
+
+
+def _quantiles(residual_NH: Floats, chosen_N: NDArray[np.bool_]) -> Floats:
+    """Quantiles of the chosen rows, or of all where none is chosen (ties in the edges)."""
+    kept_NH = residual_NH[chosen_N] if chosen_N.any() else residual_NH
+    return np.asarray(np.quantile(kept_NH, LEVELS, axis=0).T)
 
 
 def fit_holt_winters(traces: Sequence[Trace], *, horizon: int, warm: int) -> HoltWinters:

@@ -31,7 +31,7 @@ from novacron.models.bandwidth.model import BandwidthModel
 from novacron.models.bandwidth.scores import ValidationMetric, validation_metrics
 from novacron.models.bandwidth.twin import Twin, TwinTable, train_twin, twin_table
 from novacron.models.bandwidth.windows import Floats, join_windows
-from novacron.models.baselines import EwmaBand, fit_band, fit_ewma
+from novacron.models.baselines import BandConfig, EwmaBand, fit_band, fit_ewma
 from novacron.models.conformal import CalibrationTable
 from novacron.telemetry.digest import traces_sha256
 from novacron.telemetry.splits import Split
@@ -354,7 +354,8 @@ class Trainer:
     def _band(self, data: ClassData) -> EwmaBand:
         horizon, warm = self.config.horizon, self.config.cold_start_samples
         ewma = fit_ewma(data.split.train, horizon=horizon, warm=warm)
-        return fit_band(data.split.train, half_life=ewma.half_life, horizon=horizon, warm=warm)
+        config = BandConfig(half_life=ewma.half_life)
+        return fit_band(data.split.train, config, horizon=horizon, warm=warm)
 
 
 def _cold_by_band(

@@ -184,15 +184,39 @@ class BandwidthModel:
         Returns:
             q_NHQ in Mbit/s, and a mask of the rows that the EWMA band answered.
         """
-        bandwidth_NW = channels["bandwidth_mbps"]
-        level_N = ewma_of_windows(bandwidth_NW, part.band.half_life)
+        level_N = ewma_of_windows(channels["bandwidth_mbps"], part.band.half_life)
         raw_NHQ = part.raw_mbps(encode(self.config, channels), level_N)
+        return self._finish(part, channels["bandwidth_mbps"], raw_NHQ)
+
+    def _finish(
+        self, part: ClassModel, bandwidth_NW: Floats, raw_NHQ: Floats
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Calibrate, and let the band answer cold histories where it measured better."""
         q_NHQ = part.calibration.apply(raw_NHQ)
         known_N = np.isfinite(bandwidth_NW).sum(axis=1)
         cold_N = (known_N < self.config.cold_start_samples) & part.mixture.cold_by_band
         if cold_N.any():
             q_NHQ[cold_N] = part.band_mbps(bandwidth_NW[cold_N])
         return q_NHQ, cold_N
+
+    def by_member(self, path_class: str, channels: Mapping[str, Floats]) -> dict[str, Floats]:
+        """Return what each member and each stage of the blend says of windows of one class.
+
+        Returns:
+            q_NHQ in Mbit/s under `lightgbm`, `lstm` (mean over seeds), `lstm_0`, ... (one seed),
+            `raw` (blend before calibration), `offline` (as `predict` answers); and under
+            `fallback` 1.0 for rows that the EWMA band answered, else 0.0.
+        """
+        part = self.classes.get(path_class, self.classes[POOLED])
+        inputs = encode(self.config, channels)
+        found = {f"lstm_{i}": part.lstm_mbps(inputs, i) for i in range(len(part.lstms))}
+        found["lstm"] = np.mean(list(found.values()), axis=0)
+        found["lightgbm"] = part.twin_mbps(inputs)
+        level_N = ewma_of_windows(channels["bandwidth_mbps"], part.band.half_life)
+        found["raw"] = part.mixture.combine(found["lightgbm"], found["lstm"], level_N)
+        found["offline"], cold_N = self._finish(part, channels["bandwidth_mbps"], found["raw"])
+        found["fallback"] = cold_N.astype(np.float64)
+        return found
 
     def online(self, path_class: str, *, paths: int = 1) -> OnlineConformal:
         """Return a fresh online calibration for paths of a class, to be fed with outcomes."""

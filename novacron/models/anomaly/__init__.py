@@ -1,0 +1,1 @@
+"""Anomaly detection: causal surprises of every metric, grouped into alerts on a budget."""
