@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth results clean
+.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth results bench-simulator clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,9 @@ bench-bandwidth: setup
 # Copies the measured figures into the marked tables of README and docs.
 results: setup
 	@$(BIN)/python -m benchmarks.readme_table
+
+bench-simulator: setup
+	@$(BIN)/python -m benchmarks.environment
 
 proto: setup
 	@$(BIN)/python -m novacron.contracts.protobuf

@@ -112,19 +112,13 @@ def commit_rounds(
     round_ms = attempt_ms / won + failures * (0.5 * timeout_ms + 2.0 * quorum_ms)
     round_ms = np.minimum(round_ms, CLIENT_LIMIT_MS)
 
-    used = np.minimum(max_inflight, 1.0 + work.offered_ops * round_ms * 1e-3 / batch)
-    repeated = 1.0 + failures * used
+    repeated = 1.0 + failures * np.minimum(
+        max_inflight, 1.0 + work.offered_ops * round_ms * 1e-3 / batch
+    )
     by_leader = batch / (process_ms * repeated) * 1e3
-    by_window = max_inflight * batch / round_ms * 1e3
     by_link = batch / np.maximum(send_ms * repeated, 1e-9) * 1e3
-    capacity = np.minimum(np.minimum(by_leader, by_link), by_window)
-    load = work.offered_ops / capacity
-    calm = np.minimum(load, 0.98)
-    queue_ms = calm / (2.0 * (1.0 - calm)) * batch / capacity * 1e3
-
-    left = work.queue_ops + (work.offered_ops - capacity) * work.interval_s
-    queue_ops = np.maximum(left, 0.0)
-    backlog_ms = np.minimum(0.5 * (work.queue_ops + queue_ops) / capacity * 1e3, CLIENT_LIMIT_MS)
+    capacity = np.minimum(np.minimum(by_leader, by_link), max_inflight * batch / round_ms * 1e3)
+    queue_ops, queue_ms, backlog_ms = _waiting(work, capacity, batch)
     stopped_ms = timeout_ms + 2.0 * quorum_ms
     outage_ms = work.crash_per_s * stopped_ms * stopped_ms * 0.5e-3
     waits_ms = fill_ms + process_ms + queue_ms + backlog_ms
@@ -141,3 +135,15 @@ def commit_rounds(
         batch_ops=batch,
         leader_busy_ratio=np.minimum(work.offered_ops / by_leader, 1.0),
     )  # fmt: skip
+
+
+def _waiting(
+    work: Workload, capacity_ops: FloatArray, batch: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return operations left waiting, the M/D/1 wait below capacity, and the wait in the backlog."""
+    calm = np.minimum(work.offered_ops / capacity_ops, 0.98)
+    queue_ms = calm / (2.0 * (1.0 - calm)) * batch / capacity_ops * 1e3
+    left = work.queue_ops + (work.offered_ops - capacity_ops) * work.interval_s
+    queue_ops = np.maximum(left, 0.0)
+    backlog_ms = 0.5 * (work.queue_ops + queue_ops) / capacity_ops * 1e3
+    return queue_ops, queue_ms, np.minimum(backlog_ms, CLIENT_LIMIT_MS)

@@ -123,17 +123,7 @@ def steady_flow(
     is_bbr = sender.algorithm == BBR
     wish = np.minimum(np.where(is_bbr, np.inf, loss_bound), window_bound)
     wish = np.minimum(wish, sender.pacing_mbps)
-    total = sender.streams + link.cross_flows
-    usable = np.where(
-        is_bbr,
-        _bbr_ceiling(payload, link, coefficients),
-        payload * buffer_utilisation(link.buffer_bdp, total, sender.algorithm),
-    )
-    kept = np.where(
-        is_bbr,
-        usable * _bbr_share(link, sender.streams, bdp, coefficients),
-        usable * _fair_share(link, sender, bdp, total),
-    )
+    usable, kept = _room(link, sender, bdp, payload, coefficients)
     ours = np.minimum(wish, np.maximum(kept, usable - cross_demand))
     cross = np.minimum(cross_demand, np.maximum(usable - ours, 0.0))
 
@@ -152,6 +142,29 @@ def steady_flow(
         window_limited_ratio=np.where(wish == window_bound, np.minimum(ours / wish, 1.0), 0.0),
         bdp_pkts=bdp,
     )
+
+
+def _room(
+    link: Link,
+    sender: Sender,
+    bdp: FloatArray,
+    payload: FloatArray,
+    coefficients: TcpCoefficients,
+) -> tuple[FloatArray, FloatArray]:
+    """Return what the bottleneck carries in all, and what of it is ours against full demand."""
+    is_bbr = sender.algorithm == BBR
+    total = sender.streams + link.cross_flows
+    usable = np.where(
+        is_bbr,
+        _bbr_ceiling(payload, link, coefficients),
+        payload * buffer_utilisation(link.buffer_bdp, total, sender.algorithm),
+    )
+    share = np.where(
+        is_bbr,
+        _bbr_share(link, sender.streams, bdp, coefficients),
+        _fair_share(link, sender, bdp, total),
+    )
+    return usable, usable * share
 
 
 def _stream_demand(algorithm: FloatArray, events: FloatArray, link: Link) -> FloatArray:

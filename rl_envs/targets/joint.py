@@ -109,27 +109,8 @@ class JointTarget:
         encoding = run_encoding(world, context.data, knobs, knobs["baseline_memory_mib"])
         offered_mbps = encoded_mb_s(encoding) * 8.0 / encoding.ratio
         transfer = run_transfer(world, knobs, carry, offered_mbps)
-        rate = pipeline_rate(
-            Stages(
-                read_mb_s=np.full_like(transfer.goodput_mbps, READ_MB_S),
-                encode_mb_s=encoding.encode_mb_s,
-                send_mb_s=transfer.goodput_mbps / 8.0 * encoding.ratio,
-                decode_mb_s=encoding.decode_mb_s,
-            )
-        )
-        moved = precopy(
-            context.memory_mb,
-            context.dirty_mb_s,
-            np.minimum(context.data.working_set_mb, context.memory_mb),
-            rate.user_mb_s,
-        )
-        # Every round, and the pause, ends only when the pipeline and the streams have drained.
-        drain_s = 1e-3 * transfer.chunk_wait_ms + fill_s(
-            knobs["workers"], knobs["chunk_size_bytes"], rate.user_mb_s, world.link.rtt_ms
-        )
-        pause_s = moved.downtime_s + drain_s + 1e-3 * world.link.rtt_ms
-        outage_s = mean_outage_s(context.data.crash_per_s, encoding.recovery_s)
-        total_s = moved.total_s + moved.rounds * drain_s + outage_s
+        rate = _pipeline(transfer, encoding)
+        moved, pause_s, total_s = _move(context, world, knobs, transfer, encoding, rate)
         usd_per_gb, cores = _bill(world, knobs, transfer, encoding, moved)
         usd_per_gb = usd_per_gb * moved.sent_mb / context.memory_mb
         guests = encoding.taken_cores / world.path.cores * rate.encode_busy_ratio
@@ -157,6 +138,43 @@ class JointTarget:
             },
             carry=transfer.carry,
         )
+
+
+def _pipeline(transfer: Transfer, encoding: Encoding) -> PipelineRate:
+    return pipeline_rate(
+        Stages(
+            read_mb_s=np.full_like(transfer.goodput_mbps, READ_MB_S),
+            encode_mb_s=encoding.encode_mb_s,
+            send_mb_s=transfer.goodput_mbps / 8.0 * encoding.ratio,
+            decode_mb_s=encoding.decode_mb_s,
+        )
+    )
+
+
+def _move(
+    context: JointContext,
+    world: World,
+    knobs: Knobs,
+    transfer: Transfer,
+    encoding: Encoding,
+    rate: PipelineRate,
+) -> tuple[Migration, FloatArray, FloatArray]:
+    """Return the rounds of the migration, its pause and its whole time.
+
+    Every round, and the pause, ends only when the pipeline and the streams have drained.
+    """
+    moved = precopy(
+        context.memory_mb,
+        context.dirty_mb_s,
+        np.minimum(context.data.working_set_mb, context.memory_mb),
+        rate.user_mb_s,
+    )
+    drain_s = 1e-3 * transfer.chunk_wait_ms + fill_s(
+        knobs["workers"], knobs["chunk_size_bytes"], rate.user_mb_s, world.link.rtt_ms
+    )
+    pause_s = moved.downtime_s + drain_s + 1e-3 * world.link.rtt_ms
+    outage_s = mean_outage_s(context.data.crash_per_s, encoding.recovery_s)
+    return moved, pause_s, moved.total_s + moved.rounds * drain_s + outage_s
 
 
 def _stage_telemetry(

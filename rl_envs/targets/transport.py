@@ -70,28 +70,14 @@ def run_transfer(
         pacing_mbps=np.minimum(knobs["pacing_ratio"] * carry.peak_mbps, offered),
     )
     flow = steady_flow(link, sender)
-    one, many = TCP_CPU_S_PER_GBIT
-    cpu_s_per_mbit = (
-        many - (many - one) / streams
-    ) * 1e-3 + CHUNK_OVERHEAD_US * 0.125 / chunk_bytes
+    cpu_s_per_mbit = _cpu_s_per_mbit(streams, chunk_bytes)
     cores = world.path.cores
     reachable = np.maximum(cores * (1.0 - world.cpu_busy_ratio), 0.25 * cores)
     steady = np.minimum(flow.goodput_mbps, np.minimum(reachable, streams) / cpu_s_per_mbit)
 
     srtt_ms = link.rtt_ms + flow.queue_ms
     window = steady * srtt_ms * 1e3 / (8.0 * MSS_BYTES * streams)
-    fresh = np.where(
-        carry.algorithm != sender.algorithm,
-        1.0,
-        np.maximum(streams - carry.streams, 0.0) / streams,
-    )
-    lost = np.minimum(fresh * ramp_lost_s(window, link.rtt_ms) / world.interval_s, 0.9)
-    goodput = steady * (1.0 - lost)
-    sent_pkts = goodput * world.interval_s * 1e6 / (8.0 * MSS_BYTES)
-    filling = np.where(steady >= flow.goodput_mbps, flow.saturation, 0.0)
-    overshoot = overshoot_ratio(
-        flow.bdp_pkts * (1.0 + link.buffer_bdp) * fresh, sent_pkts, filling
-    )
+    goodput, overshoot = _started(world, sender, carry, flow, steady, window)
     retransmit = 1.0 - (1.0 - flow.retransmit_ratio) * (1.0 - overshoot)
     chunk_loss = -np.expm1(-retransmit * chunk_bytes / MSS_BYTES)
     chunk_wait = 0.5 * srtt_ms + streams * chunk_bytes * 8e-3 / goodput + chunk_loss * srtt_ms
@@ -112,6 +98,37 @@ def run_transfer(
             peak_mbps=np.maximum(goodput, peak),
         ),
     )  # fmt: skip
+
+
+def _cpu_s_per_mbit(streams: FloatArray, chunk_bytes: FloatArray) -> FloatArray:
+    """CPU seconds of a megabit: TCP's cost per byte, and the fixed cost of every chunk."""
+    one, many = TCP_CPU_S_PER_GBIT
+    per_chunk = CHUNK_OVERHEAD_US * 0.125 / chunk_bytes
+    seconds: FloatArray = (many - (many - one) / streams) * 1e-3 + per_chunk
+    return seconds
+
+
+def _started(
+    world: World,
+    sender: Sender,
+    carry: TransportCarry,
+    flow: Flow,
+    steady_mbps: FloatArray,
+    window_pkts: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the goodput left after starting new streams, and the packets that start dropped."""
+    fresh = np.where(
+        carry.algorithm != sender.algorithm,
+        1.0,
+        np.maximum(sender.streams - carry.streams, 0.0) / sender.streams,
+    )
+    link = world.link
+    lost = np.minimum(fresh * ramp_lost_s(window_pkts, link.rtt_ms) / world.interval_s, 0.9)
+    goodput = steady_mbps * (1.0 - lost)
+    sent_pkts = goodput * world.interval_s * 1e6 / (8.0 * MSS_BYTES)
+    filling = np.where(steady_mbps >= flow.goodput_mbps, flow.saturation, 0.0)
+    pipe = flow.bdp_pkts * (1.0 + link.buffer_bdp) * fresh
+    return goodput, overshoot_ratio(pipe, sent_pkts, filling)
 
 
 def _harm(world: World, flow: Flow) -> FloatArray:
