@@ -67,5 +67,10 @@ lock:
 	@$(BIN)/uv pip compile -q pyproject.toml --all-extras --generate-hashes --no-emit-package torch \
 	  --python-version 3.11 --no-header --no-emit-index-url --no-annotate -o requirements/lock-py311.txt
 
+# What the server and browser tests need; they skip without it. Needs root on Debian.
+system-packages:
+	@apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  postgresql prometheus chromium >/dev/null
+
 clean:
 	@rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache
