@@ -32,12 +32,12 @@ types: setup
 check: lint types
 
 test-unit: setup
-	@$(BIN)/pytest -q -n 2 -m "not ray and not serve and not browser and not server"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not ray and not serve and not browser and not server"
 
 # The unit lane runs on both cores; whatever starts a cluster or a server runs alone after it.
 test: setup
-	@$(BIN)/pytest -q -n 2 -m "not ray and not serve and not browser and not server"
-	@$(BIN)/pytest -q -p no:randomly -m "ray or serve or browser or server"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not ray and not serve and not browser and not server"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -p no:randomly -m "ray or serve or browser or server"
 
 demo: setup
 	@$(BIN)/python -m ray_jobs.demo
