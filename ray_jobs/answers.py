@@ -41,14 +41,19 @@ def answer(work: Callable[[], Answer], *, as_json: bool) -> int:
         if as_json:
             write_json(error.to_dict() | {"exit_code": error.exit_code})
         else:
-            Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]", end=" ")
-            Console(stderr=True, markup=False, highlight=False).print(str(error))
+            print_error(error, Console(stderr=True))
         return error.exit_code
     if as_json:
         write_json(result.payload)
     else:
         Console().print(result.view)
     return result.exit_code
+
+
+def print_error(error: NovacronError, console: Console) -> None:
+    """Write an error on one line, however long, so that paths in it can be copied."""
+    console.print(f"[bold red]{type(error).__name__}[/]", end=" ")
+    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
 
 
 def write_json(payload: Mapping[str, Any]) -> None:

@@ -84,7 +84,8 @@ def _to_progress(event: ProgressEvent, config: BandwidthConfig, rows: int) -> Un
         # A network may stop early: its end is its last step.
         step=steps if finished else min(event.epoch, steps),
         steps=steps,
-        rows=rows,
+        # The end of a network repeats its last epoch.
+        rows=0 if finished and event.member == "lstm" else rows,
         losses={} if math.isnan(event.loss) else {"validation": event.loss},
     )
 

@@ -51,6 +51,8 @@ def parse_config(raw: object, model: type[Settings], *, source: str) -> Settings
 def _to_config_error(
     faults: list[ErrorDetails], model: type[BaseModel], source: str
 ) -> ConfigError:
+    # A misspelt key often leaves another one missing: name the cause first.
+    faults = sorted(faults, key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]
     where = ".".join(str(part) for part in first["loc"]) or source
     others = "; ".join(

@@ -24,7 +24,7 @@ from novacron.errors import GateRefusedError, NovacronError
 from novacron.registry.records import LoadedModel
 from novacron.registry.store import ModelStore
 from ray_jobs import serving
-from ray_jobs.answers import configure_logging, progress_bar
+from ray_jobs.answers import configure_logging, print_error, progress_bar
 from ray_jobs.cluster import LocalCluster
 from ray_jobs.cluster_state import ClusterConfig, ClusterState
 from ray_jobs.config import load_config
@@ -195,8 +195,7 @@ def run_demo(request: DemoRequest) -> int:
     try:
         summary = Demo(request, console).run()
     except NovacronError as error:
-        console.print(f"[bold red]{type(error).__name__}[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False)
+        print_error(error, console)
         return error.exit_code
     except Terminated as signal:
         console.print("Interrupted; the cluster is stopped.")

@@ -128,15 +128,14 @@ class LinkForecaster:
             else np.full(len(rows), np.nan)
             for name in self._channels
         }
-        if before is None:
-            return _Link(ts_us=ts_us, channels=channels)
-        return _Link(
-            ts_us=np.concatenate([before.ts_us, ts_us]),
-            channels={
+        if before is not None:
+            ts_us = np.concatenate([before.ts_us, ts_us])
+            channels = {
                 name: np.concatenate([before.channels[name], values])
                 for name, values in channels.items()
-            },
-        )
+            }
+        held = {name: _hold_last(values) for name, values in channels.items()}
+        return _Link(ts_us=ts_us, channels=held)
 
     def _windows(
         self, code: int, link: _Link, rows: NDArray[Any], step_us: float
@@ -230,6 +229,13 @@ class LinkForecaster:
             return None
         busiest = np.bincount(block.entities).argmax()
         return _median_step_us(block.ts_us[block.entities == busiest])
+
+
+def _hold_last(values: Floats) -> Floats:
+    """Fill each missing sample with the one before; those before the first stay missing."""
+    known = np.where(np.isnan(values), 0, np.arange(len(values)))
+    filled: Floats = values[np.maximum.accumulate(known)]
+    return filled
 
 
 def _median_step_us(ts_us: NDArray[np.int64]) -> float | None:

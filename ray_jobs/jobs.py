@@ -28,6 +28,11 @@ WORKING_DIR_EXCLUDES: Final = (
     "/runs",
     "*.db",
 )
+_TALKATIVE: Final = (
+    "ray._private.runtime_env",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
 _TERMINAL: Final = ("SUCCEEDED", "FAILED", "STOPPED")
 _ACCEPT_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.5
@@ -63,8 +68,8 @@ class Jobs:
         from ray.job_submission import JobSubmissionClient
 
         # The client tells of every file that it leaves out, several times over.
-        for name in ("ray.dashboard", "ray._private.runtime_env"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._client: Any = JobSubmissionClient(cluster.dashboard_url)
 
     def submit(

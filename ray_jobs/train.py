@@ -102,13 +102,13 @@ def submit_training(
 def unit_bar(bar: Any) -> Callable[[UnitProgress, int], None]:
     """Return a listener that draws one bar over the steps of all units."""
     task = bar.add_task("training", total=None, note="")
-    steps: dict[str, int] = {}
+    shares: dict[str, float] = {}
 
     def listen(event: UnitProgress, units: int) -> None:
-        steps[event.unit] = event.step
+        shares[event.unit] = event.step / event.steps
         losses = ", ".join(f"{split} {loss:.4g}" for split, loss in event.losses.items())
-        total = max(event.steps * units, sum(steps.values()))
-        bar.update(task, total=total, completed=sum(steps.values()), note=f"{event.unit} {losses}")
+        note = f"{event.unit} {losses}"
+        bar.update(task, total=units, completed=sum(shares.values()), note=note)
 
     return listen
 
