@@ -129,7 +129,7 @@ class PbaPredictionVectorEnv(DwcpVectorEnv):
 class PbaPredictionEnv(DwcpEnv):
     """Bandwidth allocation from a forecast: window, confidence, update interval.
 
-    Every 30 s of one-second samples are judged. Hidden: the law of the rate (level, two
+    Every 20 s of one-second samples are judged. Hidden: the law of the rate (level, two
     autoregressive parts, regime switches). The allocation in force carries over.
 
     | action | knob | unit | at -1 | at 1 | scale |
@@ -154,7 +154,7 @@ class PbaPredictionEnv(DwcpEnv):
     | 11-13 | the knobs in force | cube | -1 | 1 | as the actions |
     | 14 | missing_ratio | 0..1 | 0 | 1 | channels without a value |
 
-    Episode: 20 decisions of 30 s.
+    Episode: 30 decisions of 20 s.
     Weights: 1 misallocation.
     - misallocation: ln((unused + 3 overshoot + cost of changes) / rate)
 

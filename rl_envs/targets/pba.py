@@ -25,7 +25,7 @@ from rl_envs.targets.base import Knobs, Outcome
 from rl_envs.traces import MIN_MBPS, TraceBank
 
 HISTORY_S: Final = 300
-INTERVAL_S: Final = 30
+INTERVAL_S: Final = 20
 LATEST_S: Final = 60
 SPANS_S: Final = (10, 60, 300)
 SERIES_CHANNELS: Final = (
@@ -74,7 +74,7 @@ class PbaTarget:
     group = PBA_PREDICTION
     observation = observation_spec("pba_prediction")
     interval_s = float(INTERVAL_S)
-    episode_steps = 20
+    episode_steps = 30
     history_s = float(HISTORY_S)
     weights: Mapping[str, float] = {"misallocation": 1.0}
 
@@ -189,10 +189,8 @@ def _allocations(
     end = HISTORY_S + np.where(held, 0.0, updated).astype(np.int64)
     window = knobs["prediction_window_s"]
     mean, deviation = window_moments(context.sums_NT, context.squares_NT, end, window)
-    confidence = np.broadcast_to(knobs["confidence_level"][:, None], mean.shape)
-    allocated = np.where(
-        held, carry.allocated_mbps[:, None], allocation_mbps(mean, deviation, confidence)
-    )
+    wanted = allocation_mbps(mean, deviation, knobs["confidence_level"][:, None])
+    allocated = np.where(held, carry.allocated_mbps[:, None], wanted)
     age = np.where(held, carry.age_s[:, None] + second, second - updated)
     steps = np.abs(np.diff(allocated, axis=1, prepend=carry.allocated_mbps[:, None]))
     updates = np.maximum(INTERVAL_S / knobs["update_interval_s"], 1.0)

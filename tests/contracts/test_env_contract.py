@@ -23,7 +23,7 @@ from rl_envs.datasheet import data_sheet
 from rl_envs.simulator import REWARD_LIMIT
 
 TARGETS = tuple(rl_envs.ENVIRONMENTS)
-HORIZON = 26  # past the end of the longest episode
+HORIZON = 34  # past the end of the longest episode
 
 
 def make(target, **options):
