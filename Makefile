@@ -40,7 +40,7 @@ test: setup
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -p no:randomly -m "ray or serve or browser or server"
 
 demo: setup
-	@$(BIN)/python -m ray_jobs.demo
+	@$(BIN)/python -m ray_jobs.demo $(if $(KEEP),--keep)
 
 bench-telemetry: setup
 	@$(BIN)/python -m benchmarks.telemetry

@@ -26,6 +26,8 @@ app.add_typer(
 
 Model = Annotated[str, typer.Option(help="Name of the model.")]
 Ref = Annotated[str, typer.Option(help="Version number or alias.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
+RefName = Annotated[str, typer.Argument(metavar="[REF]", help="Version number or alias.")]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -77,8 +79,8 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Model,
-    ref: Ref = "challenger",
+    model: ModelName,
+    ref: RefName = "challenger",
     data: Data = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -95,8 +97,8 @@ def evaluate(
 
 @app.command()
 def promote(
-    model: Model,
-    ref: Ref = "challenger",
+    model: ModelName,
+    ref: RefName = "challenger",
     gate: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Default: configs/gate/<model>.yaml.")
     ] = None,
@@ -119,7 +121,7 @@ def promote(
 
 @app.command()
 def rollback(
-    model: Model,
+    model: ModelName,
     why: Annotated[str, typer.Option(help="Kept in the model's history.")] = "",
     as_json: AsJson = False,
 ) -> None:

@@ -45,6 +45,7 @@ _TEMP_ROOT: Final = Path("/tmp")  # noqa: S108 - a private folder is made in it
 _FOREIGN_VARIABLES: Final = (
     "RAY_ADDRESS",
     "RAY_API_SERVER_ADDRESS",
+    "RAY_DASHBOARD_ADDRESS",
     "RAY_AUTH_TOKEN",
     "RAY_AUTH_TOKEN_PATH",
     "RAY_DASHBOARD_ADDRESS",

@@ -75,7 +75,7 @@ def test_an_unknown_option_is_a_usage_error():
 def test_promotion_through_the_gate_exits_with_0_and_one_json_object(register, gate):
     version = register()
 
-    result = invoke("promote", "--model", "bandwidth", "--gate", gate, "--json")
+    result = invoke("promote", "bandwidth", "--gate", gate, "--json")
 
     assert result.exit_code == 0
     assert answer_of(result)["champion"] == version
@@ -84,7 +84,7 @@ def test_promotion_through_the_gate_exits_with_0_and_one_json_object(register, g
 def test_a_refused_promotion_exits_with_3_and_says_why(register, gate):
     register(metrics=(metric(value=1.2),))
 
-    result = invoke("promote", "--model", "bandwidth", "--gate", gate, "--json")
+    result = invoke("promote", "bandwidth", "--gate", gate, "--json")
 
     answer = answer_of(result)
     assert result.exit_code == answer["exit_code"] == 3
@@ -95,7 +95,7 @@ def test_a_refused_promotion_exits_with_3_and_says_why(register, gate):
 def test_a_version_whose_card_lacks_the_metric_is_refused(register, gate):
     register(metrics=(metric(name="another"),))
 
-    result = invoke("promote", "--model", "bandwidth", "--gate", gate, "--json")
+    result = invoke("promote", "bandwidth", "--gate", gate, "--json")
 
     assert result.exit_code == 3
 
@@ -103,7 +103,7 @@ def test_a_version_whose_card_lacks_the_metric_is_refused(register, gate):
 def test_the_rule_holds_on_every_set_of_the_card(register, gate):
     register(metrics=(metric(set_name="oboe"), metric(set_name="fcc", value=1.3)))
 
-    result = invoke("promote", "--model", "bandwidth", "--gate", gate, "--json")
+    result = invoke("promote", "bandwidth", "--gate", gate, "--json")
 
     assert result.exit_code == 3
     assert "fcc" in answer_of(result)["error"]
@@ -111,11 +111,11 @@ def test_the_rule_holds_on_every_set_of_the_card(register, gate):
 
 def test_rollback_returns_to_the_champion_before(register, gate):
     first = register()
-    invoke("promote", "--model", "bandwidth", "--gate", gate)
+    invoke("promote", "bandwidth", "--gate", gate)
     second = register(config={"hidden": 64})
-    invoke("promote", "--model", "bandwidth", "--gate", gate)
+    invoke("promote", "bandwidth", "--gate", gate)
 
-    result = invoke("rollback", "--model", "bandwidth", "--why", "test", "--json")
+    result = invoke("rollback", "bandwidth", "--why", "test", "--json")
 
     answer = answer_of(result)
     assert (answer["champion"], answer["previous"]) == (first, second)
@@ -123,9 +123,9 @@ def test_rollback_returns_to_the_champion_before(register, gate):
 
 def test_rollback_without_an_earlier_champion_exits_with_2_and_no_traceback(register, gate):
     register()
-    invoke("promote", "--model", "bandwidth", "--gate", gate)
+    invoke("promote", "bandwidth", "--gate", gate)
 
-    result = invoke("rollback", "--model", "bandwidth")
+    result = invoke("rollback", "bandwidth")
 
     assert result.exit_code == 2
     assert "no champion before" in result.stderr
@@ -137,7 +137,7 @@ def test_a_broken_gate_file_exits_with_2_and_names_the_key(register, tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("limit: []\n")
 
-    result = invoke("promote", "--model", "bandwidth", "--gate", path, "--json")
+    result = invoke("promote", "bandwidth", "--gate", path, "--json")
 
     assert result.exit_code == 2
     assert "Did you mean 'limits'?" in answer_of(result)["error"]
@@ -145,7 +145,7 @@ def test_a_broken_gate_file_exits_with_2_and_names_the_key(register, tmp_path):
 
 def test_status_shows_models_and_aliases_without_a_cluster(register, gate):
     register()
-    invoke("promote", "--model", "bandwidth", "--gate", gate)
+    invoke("promote", "bandwidth", "--gate", gate)
 
     answer = answer_of(invoke("status", "--json"))
 
@@ -188,7 +188,7 @@ def test_evaluation_shows_the_value_on_the_card_beside_its_own(runs, doubling_ya
     options = ("--config", doubling_yaml, "--data", "generator", "--json")
     invoke("train", "--model", "doubling", *options)
 
-    answer = answer_of(invoke("evaluate", "--model", "doubling", *options))
+    answer = answer_of(invoke("evaluate", "doubling", *options))
 
     assert answer["same_data_as_card"]
     assert [one["value"] for one in answer["metrics"]] == [0.8]
@@ -204,7 +204,7 @@ def test_a_version_scored_on_other_data_is_not_compared_with_its_card(
 
     answer = answer_of(
         invoke(
-            *("evaluate", "--model", "doubling", "--config", other, "--data", "generator"),
+            *("evaluate", "doubling", "--config", other, "--data", "generator"),
             "--json",
         )
     )
