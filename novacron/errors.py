@@ -11,6 +11,7 @@
     |   |-- ModelNotFoundError         404  no such model, version or alias
     |   |-- DatasetNotFoundError       404  no such data set, or its files are not there
     |   `-- UnknownNameError           404  no such parameter, group, target or scenario
+    |-- MethodNotAllowedError          405 UNIMPLEMENTED        exit 2
     |-- FeatureMismatchError           409 FAILED_PRECONDITION  exit 1
     |-- ArtifactError                  409 FAILED_PRECONDITION  exit 1  digest or format is wrong
     |-- GateRefusedError               409 FAILED_PRECONDITION  exit 3
@@ -137,6 +138,23 @@ class UnknownNameError(NotFoundError):
         )
         self.got = got
         self.known = tuple(known)
+
+
+class MethodNotAllowedError(NovacronError):
+    """The route exists but does not take this HTTP method.
+
+    Args:
+        message: Which route refused which method.
+        allowed: Methods that it takes.
+    """
+
+    http_status = 405
+    grpc_status = "UNIMPLEMENTED"
+    exit_code = 2
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(message, remedy=f"Use {' or '.join(allowed)}.")
+        self.allowed = allowed
 
 
 class FeatureMismatchError(NovacronError):

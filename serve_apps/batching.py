@@ -212,8 +212,13 @@ class Batcher:
             while self._queue:
                 await self._linger()
                 batch = self._take()
-                if batch:
+                if not batch:
+                    continue
+                try:
                     await self._answer(batch)
+                except Exception as error:  # noqa: BLE001  no caller may wait for ever
+                    for part in batch:
+                        self._fail(part.waiting, error)
         finally:
             self._runner = None
 
@@ -290,12 +295,12 @@ class Batcher:
         parts = [part.rows() for part in batch]
         rows = parts[0] if len(parts) == 1 else _join(parts)
         outputs = dict(self._predict(rows))
-        for name, array in outputs.items():
-            if len(array) != n_rows:
-                raise NovacronError(
-                    f"{self._name} answered {len(array)} rows of {name!r} for {n_rows} rows.",
-                    remedy="The model's predict must keep rows on axis 0.",
-                )
+        answered = {name: len(array) for name, array in outputs.items()}
+        if set(answered.values()) != {n_rows}:
+            raise NovacronError(
+                f"{self._name} answered {answered} for {n_rows} rows.",
+                remedy="The model's predict must keep rows on axis 0.",
+            )
         return outputs, self._clock() - started_s
 
     def _deliver(
@@ -306,11 +311,7 @@ class Batcher:
         waiting.predict_s += predict_s
         if sum(map(_rows_of, waiting.parts)) < waiting.n_rows or waiting.future.done():
             return
-        try:
-            tensors = dict(outputs) if len(waiting.parts) == 1 else _join(waiting.parts)
-        except (KeyError, ValueError) as error:
-            self._fail(waiting, error)
-            return
+        tensors = dict(outputs) if len(waiting.parts) == 1 else _join(waiting.parts)
         waiting.future.set_result(
             BatchedAnswer(tensors=tensors, queue_s=waiting.queue_s, predict_s=waiting.predict_s)
         )

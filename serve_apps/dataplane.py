@@ -124,6 +124,15 @@ class DataPlane:
             labels = (served.name, served.version) if served else ("", "")
             self._metrics.count_request(*labels, status)
 
+    def count_refusal(self, name: str, model_version: str | None, error: NovacronError) -> None:
+        """Count a request that a skin refused before it could hand a body to `infer`."""
+        try:
+            served = self.host.get(name, model_version)
+        except NovacronError:
+            self._metrics.count_request("", "", error.http_status)
+        else:
+            self._metrics.count_request(served.name, served.version, error.http_status)
+
     async def _answer(self, served: ServedModel, body: bytes, codec: Codec) -> Reply:
         started_s = self._clock()
         self.check_size(len(body))

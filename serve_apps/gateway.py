@@ -12,6 +12,8 @@ from typing import Any, Final
 import orjson
 
 from novacron.errors import (
+    InvalidInputError,
+    MethodNotAllowedError,
     NotFoundError,
     NotReadyError,
     NovacronError,
@@ -33,6 +35,10 @@ _AUTO_GZIP_OR_ZLIB: Final = 47  # zlib: 15-bit window + 32, the header tells whi
 _JSON_CODEC: Final = OipJson()
 _ROUTES: Final = re.compile(
     r"/v2(?:/health/(live|ready)|/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?)?/?"
+)
+_ROUTE_HELP: Final = (
+    "Routes: /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME[/versions/N] with nothing, "
+    "/ready or /infer behind it."
 )
 
 
@@ -122,14 +128,12 @@ class Gateway:
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         route = _ROUTES.fullmatch(path)
         if route is None:
-            return _no_route(path)
+            raise NotFoundError(f"No route {path[:100]!r}.", remedy=_ROUTE_HELP)
         health, name, version, action = route.groups()
         if action == "infer":
-            if scope["method"] != "POST":
-                return _not_allowed("POST")
+            _check_method(scope, "POST")
             return await self._infer(name, version, headers, receive)
-        if scope["method"] not in ("GET", "HEAD"):
-            return _not_allowed("GET, HEAD")
+        _check_method(scope, "GET", "HEAD")
         if health is not None:
             return self._health(health)
         if name is None:
@@ -150,8 +154,13 @@ class Gateway:
     async def _infer(
         self, name: str, version: str | None, headers: Mapping[str, str], receive: Receive
     ) -> Response:
-        body = await self._read_body(headers, receive)
-        reply = await self._plane.infer(name, version, body, codec_for(headers))
+        try:
+            codec = codec_for(headers)
+            body = await self._read_body(headers, receive)
+        except InvalidInputError as error:
+            self._plane.count_refusal(name, version, error)
+            raise
+        reply = await self._plane.infer(name, version, body, codec)
         return Response(200, reply.body, {"server-timing": reply.timing.to_header()})
 
     async def _read_body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
@@ -234,22 +243,16 @@ def _refuse(error: NovacronError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, OverloadedError):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, MethodNotAllowedError):
+        headers["allow"] = ", ".join(error.allowed)
     return Response(error.http_status, encode_error(error, request_id=request_id), headers)
 
 
-def _no_route(path: str) -> Response:
-    error = NotFoundError(
-        f"No route {path[:100]!r}.",
-        remedy="Routes: /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME[/versions/N] "
-        "with nothing, /ready or /infer behind it.",
-    )
-    return Response(error.http_status, encode_error(error))
-
-
-def _not_allowed(methods: str) -> Response:
-    error = NovacronError("This route does not take that method.", remedy=f"Use {methods}.")
-    body = encode_error(error, code="MethodNotAllowed")
-    return Response(405, body, {"allow": methods})
+def _check_method(scope: Mapping[str, Any], *allowed: str) -> None:
+    if scope["method"] not in allowed:
+        raise MethodNotAllowedError(
+            f"{scope['path'][:100]!r} does not take {scope['method'][:20]}.", allowed=allowed
+        )
 
 
 def _json(document: Mapping[str, Any]) -> Response:

@@ -81,6 +81,7 @@ class ModelHost:
         self._observe_batch = observe_batch
         self._served: dict[str, ServedModel] = {}
         self._refreshing = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._draining = False
 
     @property
@@ -157,7 +158,7 @@ class ModelHost:
                     if await self._swap(ref):
                         changed.append(ref)
                 except NovacronError as error:
-                    logger.warning("kept the old version of %s: %s", ref, error)
+                    logger.error("kept the old version of %s: %s", ref, error)
                 except Exception:
                     logger.exception("kept the old version of %s", ref)
             return tuple(changed)
@@ -165,7 +166,8 @@ class ModelHost:
     async def drain(self) -> None:
         """Refuse new requests and answer those that wait."""
         self._draining = True
-        await asyncio.gather(*(served.batcher.drain() for served in self._served.values()))
+        drains = [served.batcher.drain() for served in self._served.values()]
+        await asyncio.gather(*drains, *self._leaving)
 
     def _of(self, name: str) -> list[ServedModel]:
         served = (self._served.get(ref) for ref in self._refs)
@@ -182,7 +184,10 @@ class ModelHost:
         self._served[ref] = new
         logger.info("serving %s version %s", ref, new.version)
         if old is not None:
-            await old.batcher.drain()
+            # Not awaited: an old version that hangs must not hold up the next swap.
+            leaving = asyncio.create_task(old.batcher.drain())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
         return True
 
     async def _load(self, ref: str) -> ServedModel:

@@ -256,7 +256,23 @@ async def test_draining_answers_those_that_wait_and_refuses_those_that_come():
 async def test_a_model_that_answers_another_number_of_rows_is_an_error_not_a_mix_up():
     batcher = make(lambda rows: {"y": rows["x"][:1]})
 
-    with pytest.raises(NovacronError, match="1 rows of 'y' for 2 rows"):
+    with pytest.raises(NovacronError, match="'y': 1"):
+        await ask(batcher, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("answer", [{}, None, {"y": 3.0}])
+async def test_a_model_that_answers_nothing_usable_is_an_error_not_a_hang(answer):
+    batcher = make(lambda rows: answer)
+
+    with pytest.raises((NovacronError, TypeError)):
+        await ask(batcher, 1.0, 2.0)
+
+
+async def test_a_model_that_changes_its_outputs_between_calls_is_an_error_not_a_hang():
+    names = iter("yz")
+    batcher = make(lambda rows: {next(names): rows["x"]}, max_batch_rows=1)
+
+    with pytest.raises(KeyError):
         await ask(batcher, 1.0, 2.0)
 
 

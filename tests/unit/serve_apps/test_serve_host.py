@@ -88,8 +88,8 @@ async def test_requests_in_flight_during_a_swap_are_answered_by_the_old_version(
     while service.host.get("mean").version == "1":
         await asyncio.sleep(0)
     newer = await service.client.post(URL, json=infer_body([[1, 3]]))
-    old.gate.set()
     await refreshing
+    old.gate.set()
 
     assert (await in_flight).json()["model_version"] == "1"
     assert newer.json()["model_version"] == "2"
@@ -109,6 +109,25 @@ async def test_a_new_version_that_fails_leaves_the_old_one_serving(service, fail
     assert service.host.ready
     assert service.host.get("mean").version == "1"
     assert "kept the old version of mean" in caplog.text
+
+
+async def test_a_call_that_hangs_makes_the_replica_unhealthy(infer_body):
+    model = GatedModel()
+    model.gate.set()
+    service = build_service({"mean": model}, ["mean"])
+    await service.host.load()
+    service.host.check_health(max_call_s=60)
+    model.gate.clear()
+    model.entered.clear()
+    hanging = asyncio.create_task(service.client.post(URL, json=infer_body([[1]])))
+    assert await asyncio.to_thread(model.entered.wait, 10)
+
+    with pytest.raises(NotReadyError, match="has run for"):
+        service.host.check_health(max_call_s=0)
+
+    model.gate.set()
+    await hanging
+    service.host.check_health(max_call_s=0)
 
 
 async def test_a_model_of_other_features_than_its_card_says_is_refused(mean_model):

@@ -31,6 +31,17 @@ async def test_refusals_are_counted_by_status_and_count_no_rows(service, infer_b
     assert total("novacron_served_rows", "mean", "1") == 0
 
 
+async def test_bodies_refused_while_they_are_read_are_counted_too(service):
+    headers = {"Content-Encoding": "br"}
+
+    await service.client.post(URL, content=b"x", headers=headers)
+    await service.client.post("/v2/models/invented/infer", content=b"x", headers=headers)
+
+    total = service.metrics.total
+    assert total("novacron_served_requests", "mean", "1", "400") == 1
+    assert total("novacron_served_requests", "", "", "400") == 1
+
+
 async def test_a_name_that_is_not_served_never_becomes_a_label(service):
     await service.client.post("/v2/models/invented/infer", content=b"{}")
 
