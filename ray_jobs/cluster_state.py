@@ -67,7 +67,6 @@ class ClusterState(BaseModel):
         env = {
             "RAY_ADDRESS": self.gcs_address,
             "RAY_API_SERVER_ADDRESS": self.dashboard_url,
-            "RAY_DASHBOARD_ADDRESS": self.dashboard_url,
             # The same for `serve deploy`, which reads a name of its own.
             "RAY_DASHBOARD_ADDRESS": self.dashboard_url,
             "RAY_AUTH_MODE": self.auth,

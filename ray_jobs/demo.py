@@ -210,8 +210,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
     parser.add_argument("--data", help="folder of traces or `generator`")
     parser.add_argument("--config", type=Path, default=DemoRequest().config)
+    parser.add_argument("--gate", type=Path, default=DemoRequest().gate)
+    parser.add_argument("--serve", type=Path, default=DemoRequest().serve)
     given = parser.parse_args(arguments)
-    return run_demo(DemoRequest(config=given.config, data=given.data, keep=given.keep))
+    return run_demo(DemoRequest(**vars(given)))
 
 
 if __name__ == "__main__":

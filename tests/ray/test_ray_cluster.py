@@ -1,6 +1,3 @@
-import contextlib
-import ctypes
-import os
 import random
 import signal
 import stat
@@ -12,16 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
+from leftovers import adopting_orphans, children_now, living_children
 
 from novacron.errors import NotReadyError
 from ray_jobs.cluster import LocalCluster, connect, stop_cluster
 from ray_jobs.cluster_state import ClusterConfig, free_ports, read_state
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
-
-PR_SET_CHILD_SUBREAPER = 36
 
 # What a demo does, in short: a cluster, work on it, and an end that may come from outside.
 SCRIPT = """
@@ -45,42 +40,9 @@ with LocalCluster(config, runs=Path(sys.argv[1]), now=datetime.now(UTC)) as clus
 
 
 @pytest.fixture
-def orphans() -> Iterator[list[psutil.Process]]:
-    """Collect, on `refresh`, every process that outlives what this test starts.
-
-    As a child subreaper this process becomes the parent of every orphan below it, whatever the
-    orphan did to its name, session and environment.
-    """
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    yield []
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
-def living_children(before: set[int], *, patience_s: float = 0.0) -> list[str]:
-    """Return what is still running below this process, once nothing is or patience ends."""
-    deadline = time.monotonic() + patience_s
-    while (found := _alive(before)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return found
-
-
-def _alive(before: set[int]) -> list[str]:
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        if child.pid in before:
-            continue
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if child.status() == psutil.STATUS_ZOMBIE:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(child.pid, os.WNOHANG)
-            else:
-                found.append(f"{child.pid} {' '.join(child.cmdline())[:80]}")
-    return found
-
-
-def children_now() -> set[int]:
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+def orphans() -> Iterator[None]:
+    with adopting_orphans():
+        yield
 
 
 def run_and_interrupt(
@@ -110,7 +72,7 @@ def run_and_interrupt(
 
 @pytest.mark.parametrize("moment", ["just begun", "ray starting", "late in the start"])
 def test_an_interrupt_during_start_up_leaves_no_process(
-    orphans: list[psutil.Process], tmp_path: Path, moment: str
+    orphans: None, tmp_path: Path, moment: str
 ) -> None:
     low_s, high_s = {
         "just begun": (0.0, 0.3),
@@ -133,7 +95,7 @@ def test_an_interrupt_during_start_up_leaves_no_process(
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_while_tasks_run_leaves_no_process(
-    orphans: list[psutil.Process], tmp_path: Path, signum: int
+    orphans: None, tmp_path: Path, signum: int
 ) -> None:
     before = children_now()
 
@@ -143,9 +105,7 @@ def test_an_interrupt_while_tasks_run_leaves_no_process(
     assert living_children(before, patience_s=30) == []
 
 
-def test_a_second_interrupt_does_not_cut_the_clean_up_short(
-    orphans: list[psutil.Process], tmp_path: Path
-) -> None:
+def test_a_second_interrupt_does_not_cut_the_clean_up_short(orphans: None, tmp_path: Path) -> None:
     before = children_now()
 
     run_and_interrupt(tmp_path, signum=signal.SIGINT, wait_for="working", delay_s=1.0, again=True)
@@ -163,9 +123,7 @@ def test_the_folder_of_a_stopped_cluster_is_gone(tmp_path: Path) -> None:
     assert not temp_dir.exists()
 
 
-def test_a_failed_start_is_tried_again_and_then_reported(
-    orphans: list[psutil.Process], tmp_path: Path
-) -> None:
+def test_a_failed_start_is_tried_again_and_then_reported(orphans: None, tmp_path: Path) -> None:
     before = children_now()
     config = ClusterConfig(cpus=2, start_timeout_s=0.8, attempts=2)
     cluster = LocalCluster(config, runs=tmp_path, now=datetime.now(UTC))
@@ -187,7 +145,7 @@ def test_a_second_user_of_a_runs_folder_gets_the_running_cluster_and_leaves_it_a
 
 
 def test_a_cluster_whose_owner_is_killed_outright_is_ended_by_its_guard(
-    orphans: list[psutil.Process], tmp_path: Path
+    orphans: None, tmp_path: Path
 ) -> None:
     before = children_now()
 
@@ -199,7 +157,7 @@ def test_a_cluster_whose_owner_is_killed_outright_is_ended_by_its_guard(
 
 
 def test_a_cluster_left_running_can_be_stopped_from_its_state_file(
-    orphans: list[psutil.Process], tmp_path: Path
+    orphans: None, tmp_path: Path
 ) -> None:
     before = children_now()
     config = ClusterConfig(cpus=2, dashboard_port=free_ports(1)[0])
