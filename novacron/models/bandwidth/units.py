@@ -14,17 +14,16 @@ def training_stages(
 ) -> tuple[tuple[Unit, ...], tuple[Unit, ...]]:
     """Return the units of a training in two stages; those of one stage can run side by side.
 
-    The second stage tunes, for each class, the pooled LSTMs of the first.
+    The second stage tunes, for each class, the pooled members of the first.
     """
-    names = sorted(classes)
-    pooled = [Unit(path_class=POOLED, member="lstm", seed=seed) for seed in config.seeds]
-    twins = [
-        Unit(path_class=name, member="twin", seed=config.seeds[0]) for name in (*names, POOLED)
-    ]
-    tuned = [
-        Unit(path_class=name, member="lstm", seed=seed) for name in names for seed in config.seeds
-    ]
-    return (*pooled, *twins), tuple(tuned)
+
+    def units_of(name: str) -> list[Unit]:
+        twin = Unit(path_class=name, member="twin", seed=config.seeds[0])
+        lstms = [Unit(path_class=name, member="lstm", seed=seed) for seed in config.seeds]
+        return [*lstms, twin]
+
+    tuned = [unit for name in sorted(classes) for unit in units_of(name)]
+    return tuple(units_of(POOLED)), tuple(tuned)
 
 
 def fit_unit(
@@ -42,12 +41,12 @@ def fit_unit(
     Args:
         traces_by_class: All traces, as for `fit_bandwidth`.
         config: All settings.
-        unit: One of `training_stages`; for a tuned LSTM the pooled one must be finished.
+        unit: One of `training_stages`; for one of a class the pooled one must be finished.
         checkpoint_dir: As for `fit_bandwidth`.
         progress: Told after every epoch and at the end; its counts are of this unit alone.
 
     Raises:
-        ConfigError: As `fit_bandwidth`, or the pooled LSTM is not finished.
+        ConfigError: As `fit_bandwidth`, or the pooled unit is not finished.
     """
     trainer = trainer_for(traces_by_class, config, checkpoint_dir, progress)
     trainer.run_one(unit, traces_by_class)
