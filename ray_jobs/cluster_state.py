@@ -63,7 +63,7 @@ class ClusterState(BaseModel):
     """The processes seen right after the start; for people, since it grows with every worker."""
 
     def client_env(self) -> dict[str, str]:
-        """Return the variables with which a client, such as `ray job submit` or `serve deploy`, finds it."""
+        """Return the variables with which clients, such as `ray job submit`, find it."""
         env = {
             "RAY_ADDRESS": self.gcs_address,
             "RAY_API_SERVER_ADDRESS": self.dashboard_url,
