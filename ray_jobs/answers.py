@@ -45,6 +45,9 @@ def answer(work: Callable[[], Answer], *, as_json: bool) -> int:
         return error.exit_code
     if as_json:
         write_json(result.payload)
+    elif isinstance(result.view, str):
+        # As it is: a shell may read it, and half a path is no path.
+        Console().print(result.view, markup=False, highlight=False, soft_wrap=True)
     else:
         Console().print(result.view)
     return result.exit_code

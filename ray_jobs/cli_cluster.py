@@ -66,10 +66,7 @@ def env(as_json: AsJson = False) -> None:
     def work() -> Answer:
         variables = running_cluster().client_env()
         lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-        # A long path must stay on its line, or the shell reads half of it.
-        return Answer(
-            payload=variables, view=Text("\n".join(lines), no_wrap=True, overflow="ignore")
-        )
+        return Answer(payload=variables, view="\n".join(lines))
 
     raise typer.Exit(answer(work, as_json=as_json))
 

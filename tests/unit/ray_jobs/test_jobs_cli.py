@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from novacron.registry.store import ModelStore
 from ray_jobs.cli import app
+from ray_jobs.cluster_state import ClusterState, write_state
 from ray_jobs.locations import registry_config
 
 GATE = """
@@ -268,3 +270,26 @@ def test_the_module_runs_as_a_program():
 
     assert finished.returncode == 0
     assert json.loads(finished.stdout)["data_sets"]
+
+
+def test_the_variables_for_a_shell_keep_long_paths_whole(runs, monkeypatch):
+    state = ClusterState(
+        cluster_id="c",
+        session_id=1,
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        temp_dir=runs,
+        gcs_address="127.0.0.1:1",
+        dashboard_url="http://127.0.0.1:2",
+        auth="token",
+        token_path=runs / ("long" * 40),
+        metrics_port=3,
+        runs_dir=runs,
+        pids=(),
+    )
+    write_state(state)
+    monkeypatch.setattr(ClusterState, "is_healthy", lambda _self: True)
+
+    lines = invoke("env").stdout.splitlines()
+
+    assert f"export RAY_AUTH_TOKEN_PATH={state.token_path}" in lines
+    assert len(lines) == len(state.client_env())
