@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth results bench-simulator clean
+.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth results bench-simulator testbed clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,12 @@ bench-bandwidth: setup
 # Copies the measured figures into the marked tables of README and docs.
 results: setup
 	@$(BIN)/python -m benchmarks.readme_table
+
+# Real TCP over an emulated link: Linux, root, about an hour and a half on a quiet machine.
+testbed: setup
+	@$(BIN)/python -m rl_envs.testbed check
+	@$(BIN)/python -m rl_envs.testbed grid
+	@$(BIN)/python -m rl_envs.testbed report
 
 bench-simulator: setup
 	@$(BIN)/python -m benchmarks.environment

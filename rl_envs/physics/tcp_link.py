@@ -44,7 +44,7 @@ class TcpCoefficients:
     loss_based_floor_power: float = 2.5
     """How quickly that share falls with the number of bbr flows."""
     saturation_power: float = 20.0
-    """Sharpness with which the queue fills as the offered load reaches capacity."""
+    """Sharpness with which own loss sets in as windows reach pipe and buffer."""
 
 
 DEFAULT_COEFFICIENTS = TcpCoefficients()
@@ -90,7 +90,7 @@ class Flow:
     queue_ms: FloatArray
     retransmit_ratio: FloatArray
     saturation: FloatArray
-    """Near 1 where the offered load fills the link, near 0 below: drives queue and own loss."""
+    """Near 1 where windows fill pipe and buffer, near 0 below: drives the loss they make."""
     window_limited_ratio: FloatArray
     bdp_pkts: FloatArray
 
@@ -120,23 +120,26 @@ def steady_flow(
     cross_demand = link.cross_flows * _stream_demand(np.full_like(bdp, CUBIC), events, link)
 
     loss_bound = sender.streams * _stream_demand(sender.algorithm, events, link)
-    is_bbr = sender.algorithm == BBR
-    wish = np.minimum(np.where(is_bbr, np.inf, loss_bound), window_bound)
-    wish = np.minimum(wish, sender.pacing_mbps)
+    windows = np.minimum(np.where(sender.algorithm == BBR, np.inf, loss_bound), window_bound)
+    wish = np.minimum(windows, sender.pacing_mbps)
     usable, kept = _room(link, sender, bdp, payload, coefficients)
     ours = np.minimum(wish, np.maximum(kept, usable - cross_demand))
     cross = np.minimum(cross_demand, np.maximum(usable - ours, 0.0))
 
-    offered = np.minimum(wish, payload * 2.0) + cross_demand
-    saturation = np.minimum(offered / usable, 1.0) ** coefficients.saturation_power
+    # Windows in units of the pipe: what exceeds it queues, what exceeds pipe and buffer is lost.
+    # A pacer above the link's rate only fills what the windows allow.
+    held = np.where(sender.pacing_mbps < usable, wish, windows)
+    load = (held + cross_demand) / payload
+    saturation = np.minimum(load / (1.0 + link.buffer_bdp), 1.0) ** coefficients.saturation_power
     queue_share, made_loss = _self_made(link, sender, bdp, coefficients)
+    queue_bdp = np.minimum(queue_share * link.buffer_bdp, np.maximum(load - 1.0, 0.0))
     retransmit = 1.0 - (1.0 - link.loss_ratio) * (1.0 - saturation * made_loss)
     return Flow(
         goodput_mbps=ours,
         cross_mbps=cross,
         cross_demand_mbps=cross_demand,
         payload_mbps=payload,
-        queue_ms=saturation * queue_share * link.buffer_bdp * link.rtt_ms,
+        queue_ms=queue_bdp * link.rtt_ms,
         retransmit_ratio=retransmit,
         saturation=saturation,
         window_limited_ratio=np.where(wish == window_bound, np.minimum(ours / wish, 1.0), 0.0),

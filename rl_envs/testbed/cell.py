@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 
 from novacron.errors import NotReadyError
-from novacron.params.groups import ALGORITHMS
 from rl_envs.physics.quantities import BBR, CUBIC, MSS_BYTES, MTU_BYTES, RENO
 from rl_envs.physics.ramp import ramp_lost_s
 from rl_envs.physics.tcp_link import (
@@ -188,6 +187,4 @@ def predict_cell(cell: Cell, coefficients: TcpCoefficients = DEFAULT_COEFFICIENT
 
 def row_of(cell: Cell, measured: Measured) -> dict[str, Any]:
     """Return one row of the table that ships: the cell and what was measured."""
-    if cell.algorithm not in ALGORITHMS:
-        raise NotReadyError(f"{cell.algorithm} is not a congestion control of the table.")
     return {"cell": asdict(cell), "measured": asdict(measured)}

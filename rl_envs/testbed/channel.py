@@ -70,7 +70,8 @@ class Channel:
         self.offered += 1
         rate = self._rate_bytes_s(now_s)
         self._free_s = max(self._free_s, now_s)
-        if (self._free_s - now_s) * rate + len(packet) > self.config.buffer_bytes:
+        # Times are floats: half a byte decides nothing but rounding.
+        if (self._free_s - now_s) * rate + len(packet) > self.config.buffer_bytes + 0.5:
             self.overflowed += 1
             return
         self._free_s += len(packet) / rate
