@@ -14,6 +14,7 @@ MANIFEST: Final = "bundle.json"
 # a model's libraries are needed only where that model is.
 LOADERS: Final[dict[str, str]] = {
     "bandwidth": "novacron.models.bandwidth.bundle",
+    "patterns": "novacron.models.patterns.bundle",
 }
 
 
