@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import json
 import zlib
 
 import numpy as np
@@ -7,7 +8,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_fakes import POISON, UNFINISHED
+from serving_fakes import POISON, UNFINISHED, MeanModel, build_service
 
 from serve_apps.config import BatchingConfig, LimitsConfig
 
@@ -221,6 +222,7 @@ async def test_packed_bodies_are_unpacked(service, infer_body, pack):
         (b"not packed", "gzip"),
         (b"{}", "br"),
     ],
+    ids=["cut short", "more behind", "not packed", "unknown packing"],
 )
 async def test_a_damaged_or_unknown_packing_gets_a_400(service, content, encoding):
     response = await service.client.post(
@@ -415,6 +417,41 @@ async def test_no_bytes_on_any_route_give_a_5xx(service, content, path, encoding
 
     assert 200 <= response.status_code < 500
     assert isinstance(orjson.loads(response.content), dict)
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(-5, 5)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(["name", "shape", "datatype", "data"]), JSON_VALUES, min_size=1
+    ),
+    outputs=JSON_VALUES,
+)
+async def test_no_mutation_of_a_valid_body_gives_a_5xx(changes, outputs):
+    model = MeanModel()
+    model.predict = lambda rows: {
+        "mean_mbps": rows["mean"][:, None],
+        "fallback": np.full(len(rows["mean"]), "", dtype=object),
+    }
+    service = build_service({"mean": model}, ["mean"])
+    await service.host.load()
+    tensor = {"name": "x_mbps", "shape": [1, 2], "datatype": "FP64", "data": [1, 3]}
+
+    reply = await service.client.post(
+        URL, content=json.dumps({"inputs": [tensor | changes], "outputs": outputs})
+    )
+
+    assert reply.status_code in (200, 400)
 
 
 async def test_many_concurrent_callers_each_get_their_own_answer(service, infer_body):
