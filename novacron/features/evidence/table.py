@@ -241,8 +241,10 @@ def _golden_windows() -> list[Floats]:
         usage_T = np.zeros(144)
         for step in range(usage_T.size):
             state = (1_103_515_245 * state + 12_345) % 2**31
-            shape = (step, 60 * (step % 12), 90 * (step > 70), 0, 300 * (step == 50), step * step)
-            usage_T[step] = ((state >> 16) % 64 + shape[kind]) / 64
+            noise = (state >> 16) % 64
+            tail = noise**4 // 4096
+            shape = (step, 60 * (step % 12), 90 * (step > 70), tail, 300 * (step == 50), step**2)
+            usage_T[step] = (noise + shape[kind]) / 64
         usage_T[5::17] = np.nan
         windows.append(usage_T)
     return windows
