@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from novacron.errors import OutOfRangeError, SchemaError
+from novacron.errors import InvalidInputError, OutOfRangeError, SchemaError
 from novacron.telemetry.traces import Trace
 from rl_envs.physics.quantities import FloatArray, IntArray
 
@@ -82,6 +82,25 @@ class TraceBank:
             _mean(self.rtt_ms_RS[row, column]),
             _mean(self.loss_ratio_RS[row, column]),
         )
+
+
+def sift_traces(
+    traces: Sequence[Trace], *, min_length_s: float, max_gap_s: float
+) -> tuple[tuple[Trace, ...], dict[str, InvalidInputError]]:
+    """Tell traces that can be replayed from those that cannot, and say why.
+
+    Returns:
+        The usable traces in order, and the error of each other one by its id.
+    """
+    usable, refused = [], {}
+    for trace in traces:
+        try:
+            _resampled(trace, min_length_s, max_gap_s)
+        except InvalidInputError as error:
+            refused[trace.trace_id] = error
+        else:
+            usable.append(trace)
+    return tuple(usable), refused
 
 
 def _mean(values_NS: FloatArray) -> FloatArray:

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.wrappers.vector import DictInfoToList
 
 import rl_envs
 from novacron.errors import (
@@ -311,6 +312,20 @@ def test_every_side_of_the_split_runs(target, split):
 
     assert np.isfinite(seen).all()
     assert np.isfinite(rewards).all()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_infos_convert_to_one_dictionary_per_row(target):
+    env = DictInfoToList(make_batch(target, 3, episode_steps=1))
+    env.reset(seed=3)
+    action = actions_of(target, 3)[0]
+
+    ran = env.step(action)[4]
+    restarted = env.step(action)[4]
+
+    assert [sorted(info) for info in ran] == [["components", "default_metrics", "metrics"]] * 3
+    assert isinstance(ran[2]["components"], dict)
+    assert restarted == [{}, {}, {}]
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -1,9 +1,12 @@
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from novacron.errors import OutOfRangeError, SchemaError, UnknownNameError
+from novacron.telemetry.datasets.throughput import load_traces
 from novacron.telemetry.traces import Trace
 from rl_envs.dynamics import begin_state, next_state, world_of
 from rl_envs.environments import AmstTransportVectorEnv, PbaPredictionVectorEnv
@@ -13,7 +16,7 @@ from rl_envs.scenarios import CLASSES, SCENARIOS, SPLITS, path_of, scenario_set
 from rl_envs.tables import codec_tables
 from rl_envs.targets.catalogue import target_of
 from rl_envs.targets.encoding import sample_data
-from rl_envs.traces import MIN_MBPS, TraceBank
+from rl_envs.traces import MIN_MBPS, TraceBank, sift_traces
 
 
 def noise_of(rows, seed=0, step=0):
@@ -238,6 +241,37 @@ def test_trace_that_cannot_be_replayed_is_refused(trace, error, match):
 def test_negative_rate_is_refused_before_it_is_replayed():
     with pytest.raises(OutOfRangeError, match="bandwidth_mbps"):
         TraceBank.of([trace_of([5.0, -1.0])], min_length_s=1, max_gap_s=30)
+
+
+def test_traces_are_sifted_with_the_reason_of_each_refusal():
+    good, short = trace_of(np.ones(200)), trace_of(np.ones(20))
+    short = dataclasses.replace(short, trace_id="short")
+
+    usable, refused = sift_traces([short, good], min_length_s=100, max_gap_s=5)
+
+    assert usable == (good,)
+    assert list(refused) == ["short"]
+    assert "episode" in str(refused["short"])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("set_name", ["fcc", "lte", "5g", "puffer_test"])
+def test_public_traces_drive_transport_and_allocation(set_name):
+    folder = os.environ.get("NOVACRON_DATA_DIR")
+    if not folder:
+        pytest.skip("NOVACRON_DATA_DIR names no folder with the public data sets")
+    traces = load_traces(Path(folder), set_name)
+    usable, refused = sift_traces(traces, min_length_s=360, max_gap_s=30)
+
+    assert len(usable) + len(refused) == len(traces)
+    assert usable
+    for make in (AmstTransportVectorEnv, PbaPredictionVectorEnv):
+        env = make(16, traces=usable[:50], episode_steps=2)
+        env.reset(seed=1)
+        for _ in range(4):
+            seen, reward, _, _, _ = env.step(np.zeros((16, len(env.target.group)), np.float32))
+            assert np.isfinite(seen).all()
+            assert np.isfinite(reward).all()
 
 
 def test_environment_refuses_a_trace_shorter_than_its_episode():
