@@ -54,7 +54,9 @@ def test_a_file_can_be_read_in_one_sitting(path):
     assert len(source.splitlines()) <= 400
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno - node.lineno < 50, f"{node.name} is too long"
+            # The docstring is the contract, not something to follow step by step.
+            described = len((ast.get_docstring(node, clean=False) or "").splitlines())
+            assert node.end_lineno - node.lineno + 1 - described <= 50, f"{node.name} is too long"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
