@@ -113,7 +113,7 @@ def test_the_readme_commands_train_as_a_job_and_deploy(place: Path) -> None:
         eval "$(novacron env)"
         ray job submit --working-dir . -- python -m ray_jobs.train --model bandwidth \
           --config {place}/tiny.yaml
-        novacron promote bandwidth --gate {place}/gate.yaml
+        novacron promote bandwidth 1 --gate {place}/gate.yaml
         serve deploy {place}/serve.yaml
         novacron serve --config {place}/serve.yaml --json
         novacron status --json
