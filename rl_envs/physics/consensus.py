@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rl_envs.physics.order_statistics import (
-    Arrival,
+    QuorumTimes,
     probability_by,
-    quantile_ms,
     truncated_mean_ms,
 )
 from rl_envs.physics.quantities import FloatArray
@@ -87,7 +86,7 @@ def batch_fill(
 
 
 def commit_rounds(
-    arrival: Arrival,
+    quorum: QuorumTimes,
     work: Workload,
     timeout_ms: FloatArray,
     batch_ops: FloatArray,
@@ -105,9 +104,9 @@ def commit_rounds(
     send_ms = batch * work.op_bytes * 8e-3 / work.link_mbps
     process_ms = work.round_cpu_ms + batch * work.op_cpu_ms
     wait_limit = np.maximum(timeout_ms - send_ms, 0.05 * timeout_ms)
-    won = np.maximum(probability_by(arrival, wait_limit), 1e-3)
-    attempt_ms = truncated_mean_ms(arrival, wait_limit) + send_ms
-    quorum_ms = quantile_ms(arrival, 0.5)
+    won = np.maximum(probability_by(quorum.arrival, wait_limit), 1e-3)
+    attempt_ms = truncated_mean_ms(quorum.arrival, wait_limit) + send_ms
+    quorum_ms = quorum.median_ms
     failures = (1.0 - won) / won
     round_ms = attempt_ms / won + failures * (0.5 * timeout_ms + 2.0 * quorum_ms)
     round_ms = np.minimum(round_ms, CLIENT_LIMIT_MS)
@@ -122,13 +121,12 @@ def commit_rounds(
     stopped_ms = timeout_ms + 2.0 * quorum_ms
     outage_ms = work.crash_per_s * stopped_ms * stopped_ms * 0.5e-3
     waits_ms = fill_ms + process_ms + queue_ms + backlog_ms
-    tail_ms = quantile_ms(arrival, 0.99)
     late = np.where(1.0 - won > 0.01, 1.5 * timeout_ms + 2.0 * quorum_ms, 0.0)
     return Rounds(
         commit_mean_ms=waits_ms + round_ms + outage_ms,
         commit_p50_ms=waits_ms + quorum_ms + send_ms,
         commit_p99_ms=2.0 * fill_ms + process_ms + 4.6 * queue_ms + backlog_ms
-        + np.minimum(tail_ms, wait_limit) + send_ms + late,
+        + np.minimum(quorum.tail_ms, wait_limit) + send_ms + late,
         committed_ops=work.offered_ops + (work.queue_ops - queue_ops) / work.interval_s,
         queue_ops=queue_ops,
         timeout_ratio=1.0 - won,

@@ -10,7 +10,7 @@ import numpy as np
 
 from rl_envs.physics.quantities import FloatArray
 
-GRID = 28
+GRID = 24
 """Times at which the arrival law is tabulated."""
 _STEPS = np.geomspace(2e-3, 1.0, GRID)
 
@@ -37,6 +37,15 @@ class Arrival:
 
     time_ms_NG: FloatArray
     cdf_NG: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuorumTimes:
+    """A distribution with the two quantiles that are read again and again, [N]: 50 % and 99 %."""
+
+    arrival: Arrival
+    median_ms: FloatArray
+    tail_ms: FloatArray
 
 
 def log_logistic_cdf(wait_ms: FloatArray, median_ms: FloatArray, shape: FloatArray) -> FloatArray:
@@ -156,6 +165,19 @@ def probability_by(arrival: Arrival, limit_ms_N: FloatArray) -> FloatArray:
     share = np.clip((limit_ms_N[:, None] - t0) / (t1 - t0), 0.0, 1.0)
     probability: FloatArray = (c0 + share * (c1 - c0))[:, 0]
     return np.where(above == 0, 0.0, probability)
+
+
+def quorum_times(arrival: Arrival) -> QuorumTimes:
+    """Read the median and the tail of a distribution once.
+
+    >>> flat = Arrival(time_ms_NG=np.array([[0.0, 10.0]]), cdf_NG=np.array([[0.0, 1.0]]))
+    >>> times = quorum_times(flat)
+    >>> times.median_ms.tolist(), times.tail_ms.tolist()
+    ([5.0], [9.9])
+    """
+    return QuorumTimes(
+        arrival=arrival, median_ms=quantile_ms(arrival, 0.5), tail_ms=quantile_ms(arrival, 0.99)
+    )
 
 
 def quantile_ms(arrival: Arrival, level: float) -> FloatArray:

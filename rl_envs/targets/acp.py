@@ -20,7 +20,14 @@ from rl_envs.physics.consensus import (
     majority,
     safe_timeout_ms,
 )
-from rl_envs.physics.order_statistics import Arrival, Followers, kth_arrivals, quantile_ms
+from rl_envs.physics.order_statistics import (
+    Arrival,
+    Followers,
+    QuorumTimes,
+    kth_arrivals,
+    quantile_ms,
+    quorum_times,
+)
 from rl_envs.physics.quantities import FloatArray
 from rl_envs.physics.sync import conflict_ratio, staleness_ms, sync_mbps
 from rl_envs.targets.base import Knobs, Outcome
@@ -52,9 +59,9 @@ class AcpContext:
     keys: FloatArray
     key_bytes: FloatArray
     offered_ops: FloatArray
-    quorum: Arrival
-    everyone: Arrival
-    ack_tail_ms: FloatArray
+    quorum: QuorumTimes
+    everyone_ms: FloatArray
+    """Median time until the last voter has answered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +95,11 @@ class AcpTarget:
             noise.log_between(0.25, 1.0, Purpose.CONTEXT, 20 + follower)
             for follower in range(MAX_FOLLOWERS)
         ]
-        nothing = Arrival(time_ms_NG=np.zeros((n, 1)), cdf_NG=np.zeros((n, 1)))
+        nothing = QuorumTimes(
+            arrival=Arrival(time_ms_NG=np.zeros((n, 1)), cdf_NG=np.zeros((n, 1))),
+            median_ms=np.zeros(n),
+            tail_ms=np.zeros(n),
+        )
         drawn = AcpContext(
             voters=voters,
             distance_NF=np.stack(distance, axis=1),
@@ -103,8 +114,7 @@ class AcpTarget:
             key_bytes=noise.log_between(32.0, 1024.0, Purpose.CONTEXT, 9),
             offered_ops=np.ones(n),
             quorum=nothing,
-            everyone=nothing,
-            ack_tail_ms=np.ones(n),
+            everyone_ms=np.ones(n),
         )
         return self.advance(replace(drawn, base_ops=_base_load(drawn, world)), world, traces)
 
@@ -129,9 +139,8 @@ class AcpTarget:
         return replace(
             context,
             offered_ops=np.minimum(context.base_ops * burst, carried),
-            quorum=quorum,
-            everyone=everyone,
-            ack_tail_ms=quantile_ms(quorum, 0.99),
+            quorum=quorum_times(quorum),
+            everyone_ms=quantile_ms(everyone, 0.5),
         )
 
     def begin(self, context: AcpContext, world: World) -> AcpCarry:
@@ -146,14 +155,14 @@ class AcpTarget:
         rounds = commit_rounds(
             context.quorum,
             _workload(context, world, carry),
-            safe_timeout_ms(knobs["timeout_ms"], context.ack_tail_ms),
+            safe_timeout_ms(knobs["timeout_ms"], context.quorum.tail_ms),
             knobs["batch_max_ops"],
             knobs["max_inflight"],
         )
         limit_ops = MAX_QUEUE_S * context.offered_ops
         refused_ops = np.maximum(rounds.queue_ops - limit_ops, 0.0) / world.interval_s
         queue_ops = np.minimum(rounds.queue_ops, limit_ops)
-        age_ms = staleness_ms(knobs["sync_interval_ms"], quantile_ms(context.everyone, 0.5))
+        age_ms = staleness_ms(knobs["sync_interval_ms"], context.everyone_ms)
         mbps = sync_mbps(
             knobs["sync_interval_ms"],
             context.offered_ops,
@@ -220,8 +229,8 @@ def _telemetry(
     return {
         "commit_p50_ms": rounds.commit_p50_ms,
         "commit_p99_ms": rounds.commit_p99_ms,
-        "ack_median_ms": quantile_ms(context.quorum, 0.5),
-        "ack_tail_ms": context.ack_tail_ms,
+        "ack_median_ms": context.quorum.median_ms,
+        "ack_tail_ms": context.quorum.tail_ms,
         "offered_ops": context.offered_ops,
         "committed_ops": rounds.committed_ops,
         "queue_ops": queue_ops,

@@ -151,19 +151,19 @@ class PbaTarget:
 
 def _rate_series(context: PbaContext, world: World, count: int) -> tuple[FloatArray, FloatArray]:
     """Return the slow state after, and the rate of, `count` more seconds."""
-    noise = world.noise.normal_block(2 * count, Purpose.SERIES)
+    noise_TN = np.ascontiguousarray(world.noise.normal_block(2 * count, Purpose.SERIES).T)
     keep = np.exp(-1.0 / context.slow_s)
-    kick = context.slow_sd * np.sqrt(1.0 - keep * keep)
-    place = world.noise.uniform(Purpose.EVENT, 0) * count
-    before, after = context.level, np.log(world.link.capacity_mbps)
-    slow = context.slow
-    log_rate = np.empty((slow.size, count))
+    kick_TN = context.slow_sd * np.sqrt(1.0 - keep * keep) * noise_TN[:count]
+    slow, slow_TN = context.slow, np.empty_like(kick_TN)
     for second in range(count):
-        slow = keep * slow + kick * noise[:, second]
-        level = np.where(second < place, before, after)
-        log_rate[:, second] = level + slow + context.fast_sd * noise[:, count + second]
-    rate = np.maximum(np.exp(log_rate), MIN_MBPS)
-    return slow, rate
+        slow = keep * slow + kick_TN[second]
+        slow_TN[second] = slow
+    place = world.noise.uniform(Purpose.EVENT, 0) * count
+    switched_TN = np.arange(count)[:, None] >= place
+    level_TN = np.where(switched_TN, np.log(world.link.capacity_mbps), context.level)
+    log_rate_TN = level_TN + slow_TN + context.fast_sd * noise_TN[count:]
+    rate_NT = np.ascontiguousarray(np.exp(log_rate_TN).T)
+    return slow, np.maximum(rate_NT, MIN_MBPS)
 
 
 def _replayed(world: World, traces: TraceBank, first_s: int, last_s: int) -> FloatArray:

@@ -13,7 +13,7 @@ from rl_envs.physics.consensus import (
 )
 from rl_envs.physics.cost import money_usd, transport_cpu_s
 from rl_envs.physics.delta import baseline_hit_ratio, mean_outage_s, mixed, whole_page_ratio
-from rl_envs.physics.order_statistics import Followers, kth_arrivals, quantile_ms
+from rl_envs.physics.order_statistics import Followers, kth_arrivals, quantile_ms, quorum_times
 from rl_envs.physics.partition import shares_of
 from rl_envs.physics.pipeline import Stages, fill_s, pipeline_rate, with_chunk_overhead
 from rl_envs.physics.sync import conflict_ratio, distinct_keys, staleness_ms, sync_mbps
@@ -43,7 +43,7 @@ def rounds(*, rtt_ms=40.0, offered=200.0, timeout_ms=500.0, batch=8.0, inflight=
     load = Workload(
         offered_ops=ops, interval_s=10.0, **{name: value * one for name, value in work.items()}
     )
-    return arrival, commit_rounds(arrival, load, timeout, size, window)
+    return arrival, commit_rounds(quorum_times(arrival), load, timeout, size, window)
 
 
 def test_majority_of_any_group_shares_a_voter_with_every_other_majority():
