@@ -136,13 +136,16 @@ def rollback(
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913 - one argument for each option
     model: Model,
     source: Annotated[Path, typer.Argument(help="Link telemetry, Parquet.")],
     target: Annotated[Path, typer.Argument(help="Forecasts, Parquet.")],
     ref: Ref = "champion",
     step_s: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds between samples; default measured.")
+    ] = None,
+    path_class: Annotated[
+        str | None, typer.Option(help="Class of the paths; the pooled model where not given.")
     ] = None,
     ray: Annotated[
         bool, typer.Option("--ray", help="Spread a folder of files over the cluster by Ray Data.")
@@ -152,10 +155,16 @@ def predict(
     """Forecast every row of a telemetry file; bad rows go to a quarantine file with the reason."""
 
     def work() -> Answer:
-        from ray_jobs.predict import PredictRequest, prediction_answer
+        from ray_jobs.forecast_files import PredictRequest
+        from ray_jobs.predict import prediction_answer
 
         request = PredictRequest(
-            model=model, ref=ref, source=source.resolve(), target=target.resolve(), step_s=step_s
+            model=model,
+            ref=ref,
+            source=source.resolve(),
+            target=target.resolve(),
+            step_s=step_s,
+            path_class=path_class,
         )
         if not ray:
             return prediction_answer(request, on_cluster=False, show_progress=not as_json)

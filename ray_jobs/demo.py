@@ -29,9 +29,9 @@ from ray_jobs.cluster import LocalCluster
 from ray_jobs.cluster_state import ClusterConfig, ClusterState
 from ray_jobs.config import load_config
 from ray_jobs.demo_view import summary_view
+from ray_jobs.forecast_files import PredictRequest, predict_file
 from ray_jobs.interrupts import Terminated
 from ray_jobs.locations import registry_config, runs_dir
-from ray_jobs.predict import PredictRequest, predict_file
 from ray_jobs.probe import infer, measure, outputs_of
 from ray_jobs.promote import GateConfig, promote
 from ray_jobs.train import request_from, submit_training, unit_bar

@@ -71,6 +71,7 @@ class LinkForecaster:
         loaded: The model with its name and version.
         history: Samples of a full window; shorter ones are what the link has so far.
         step_s: Seconds between samples; None measures it for each link.
+        path_class: What kind of paths these are, for models that tell kinds apart.
         vocabularies: Those the blocks are encoded with.
     """
 
@@ -80,9 +81,11 @@ class LinkForecaster:
         *,
         history: int,
         step_s: float | None,
+        path_class: str | None = None,
         vocabularies: Vocabularies,
     ) -> None:
         self._loaded = loaded
+        self._path_class = path_class
         self._history = history
         self._step_us = None if step_s is None else step_s * US
         self._vocabularies = vocabularies
@@ -171,7 +174,7 @@ class LinkForecaster:
         prepared: list[dict[str, NDArray[Any]]] = []
         rows: list[int] = []
         for (length, channels), members in groups.items():
-            tensors = {
+            tensors: dict[str, NDArray[Any]] = {
                 name: np.stack(
                     [
                         series[one.link].channels[name][one.stop - length : one.stop]
@@ -180,6 +183,8 @@ class LinkForecaster:
                 )
                 for name in channels
             }
+            if self._path_class is not None:
+                tensors["path_class"] = np.full(len(members), self._path_class, dtype=object)
             prepared.append(model.prepare(tensors))
             rows += [one.row for one in members]
         if not prepared:

@@ -12,7 +12,7 @@ from novacron.contracts.forecast import Forecast
 from novacron.errors import InvalidInputError, SchemaError, UnreadableInputError
 from novacron.models.base import TensorSpec
 from novacron.registry.records import LoadedModel
-from ray_jobs.predict import PredictRequest, predict_file
+from ray_jobs.forecast_files import PredictRequest, predict_file
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -29,14 +29,16 @@ class EchoModel:
 
     def prepare(self, tensors):
         newest = tensors["bandwidth_mbps"][:, -1]
-        assert all(np.isfinite(values).all() for values in tensors.values())
+        assert all(np.isfinite(tensors[name]).all() for name in tensors if name != "path_class")
         length = np.full(len(newest), float(tensors["bandwidth_mbps"].shape[1]))
         has_rtt = np.full(len(newest), float("rtt_ms" in tensors))
-        return {"newest": newest, "length": length, "has_rtt": has_rtt}
+        named = np.full(len(newest), "path_class" in tensors)
+        return {"newest": newest, "length": length, "has_rtt": has_rtt, "named": named}
 
     def predict(self, rows):
         value = np.stack([rows["newest"], rows["length"], rows["has_rtt"]], axis=1)
-        fallback = np.full(len(value), "", dtype=object)
+        # Shows in the answer that a class was named.
+        fallback = np.where(rows["named"], "ewma_band", "").astype(object)
         return {
             "value_mbps": value,
             "lower_mbps": value - 1,
@@ -133,6 +135,14 @@ def test_a_round_trip_known_from_the_start_is_used_throughout(forecast):
     _, made = forecast([row("a", at, 1.0, rtt_ms=rtt) for at, rtt in enumerate(rtts)])
 
     assert [one["value"][2] for one in made] == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_the_class_of_the_paths_reaches_the_model(forecast):
+    _, plain = forecast([row("a", 0, 1.0), row("a", 1, 1.0)])
+    _, named = forecast([row("a", 0, 1.0), row("a", 1, 1.0)], path_class="lte")
+
+    assert {one["fallback"] for one in plain} == {""}
+    assert {one["fallback"] for one in named} == {"ewma_band"}
 
 
 def test_bad_rows_are_quarantined_with_their_reason_and_the_others_answered(forecast):
