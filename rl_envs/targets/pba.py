@@ -205,8 +205,9 @@ def _time_mean(values_NT: FloatArray) -> FloatArray:
 def _running(old_NT: FloatArray, recent_NT: FloatArray) -> FloatArray:
     """Append running sums for more seconds, and forget as many from the front."""
     more = old_NT[:, -1:] + np.cumsum(recent_NT, axis=1)
-    joined = np.concatenate([old_NT, more], axis=1)
-    return joined[:, -(HISTORY_S + INTERVAL_S + 1) :]
+    kept = HISTORY_S + INTERVAL_S + 1 - more.shape[1]
+    # Joined at its final size: a view of something larger would be copied at every reading.
+    return np.concatenate([old_NT[:, -kept:], more], axis=1)
 
 
 def _measured(context: PbaContext, recent_NT: FloatArray) -> PbaContext:
