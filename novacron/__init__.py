@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # Name at the top -> the module that has it; imported when the name is first used, so that the
 # libraries of a model are needed only where that model is.
 _PUBLIC: Final[dict[str, str]] = {
+    "AnomalyDetector": "novacron.models.anomaly.detector",
     "PatternRecognizer": "novacron.models.patterns.recognizer",
 }
 

@@ -13,6 +13,7 @@ MANIFEST: Final = "bundle.json"
 # kind -> module with a function `load(directory: Path) -> ServableModel`. Loaded on demand, so that
 # a model's libraries are needed only where that model is.
 LOADERS: Final[dict[str, str]] = {
+    "anomaly": "novacron.models.anomaly.bundle",
     "bandwidth": "novacron.models.bandwidth.bundle",
     "patterns": "novacron.models.patterns.bundle",
 }

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 EULER: Final = 0.5772156649015329
+_ATTEMPTS: Final = 2
 _CHUNK_ROWS: Final = 512  # keeps the working set of a step inside the cache
 
 
@@ -145,7 +146,8 @@ def _split(
 ) -> tuple[NDArray[np.int32], Floats]:
     """Draw a feature that varies in each node and a threshold between its ends; inf if none does.
 
-    A node that drew a feature without spread takes the next one that has it, in cyclic order.
+    A node that drew a feature without spread tries the next one, and then passes all its rows to
+    the left, where they try again.
     """
     feature_K = np.zeros(nodes, dtype=np.int32)
     split_K = np.full(nodes, np.inf)
@@ -156,12 +158,12 @@ def _split(
     order_M = np.argsort(small, kind="stable")
     row_M, node_M = row_M[order_M], node_M[order_M]
     shared = np.bincount(node_M, minlength=nodes) > 1
-    for attempt in range(features):
+    for attempt in range(_ATTEMPTS):
         open_M = shared[node_M]
         if not open_M.any():
             break
         row_M, node_M = row_M[open_M], node_M[open_M]
-        starts = np.flatnonzero(np.diff(node_M, prepend=-1))
+        starts = np.concatenate([[0], np.flatnonzero(node_M[1:] != node_M[:-1]) + 1])
         here = node_M[starts]
         feature = (first_K + attempt) % features
         value_M = x_NF[row_M, feature[node_M]]

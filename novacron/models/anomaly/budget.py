@@ -1,0 +1,113 @@
+"""The alert budget: how many episodes a day people accept, and the threshold that spends it.
+
+Verdicts move the budget and, through the curve, the threshold; they never touch a sample, a model
+or the curve, so no verdict can teach the detector that a fault is normal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from novacron.errors import ConfigError
+from novacron.models.anomaly.config import BudgetConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlertCurve:
+    """Episodes a day and series at each threshold, as counted on normal series."""
+
+    thresholds: tuple[float, ...]
+    """Increasing."""
+    episodes_per_series_day: tuple[float, ...]
+    """Above 0 and falling."""
+    source: str
+    """What it was counted on."""
+
+    def __post_init__(self) -> None:
+        rising = np.all(np.diff(self.thresholds) > 0)
+        falling = np.all(np.diff(self.episodes_per_series_day) < 0)
+        fits = len(self.thresholds) == len(self.episodes_per_series_day) >= 2
+        if not (rising and falling and fits and self.episodes_per_series_day[-1] > 0):
+            raise ConfigError(
+                field="curve",
+                got=(self.thresholds[:3], self.episodes_per_series_day[:3]),
+                expected="two or more rising thresholds with falling positive rates",
+            )
+
+    def threshold(self, episodes_per_series_day: float) -> float:
+        """Return the threshold that spends a budget; the curve goes on as it ends on both sides.
+
+        The logarithm of the rate is nearly straight in the threshold, since scores are logarithms
+        of probabilities.
+        """
+        want = float(np.log(episodes_per_series_day))
+        x = np.log(self.episodes_per_series_day)[::-1]
+        y = np.array(self.thresholds)[::-1]
+        if want < x[0]:
+            return float(y[0] + (want - x[0]) * (y[-1] - y[0]) / (x[-1] - x[0]))
+        if want > x[-1]:
+            slope = (y[-1] - y[0]) / (x[-1] - x[0])
+            return float(max(y[-1] + (want - x[-1]) * slope, 0.5 * y[-1]))
+        return float(np.interp(want, x, y))
+
+
+class AlertBudget:
+    """The budget in force and the threshold that follows from it.
+
+    A false alarm takes `step_ratio` off the budget, which raises the threshold; a confirmed alert
+    adds to it, which lowers the threshold, by as much as leaves it where it is on average when the
+    share of confirmed alerts is `target_precision`. So the threshold settles where alerts are
+    right that often.
+    """
+
+    def __init__(self, config: BudgetConfig, curve: AlertCurve) -> None:
+        self._config = config
+        self.curve = curve
+        self.episodes_per_series_day = config.episodes_per_series_day
+        self.false_alarms = 0
+        self.confirmed = 0
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a sample alerts."""
+        return self.curve.threshold(self.episodes_per_series_day)
+
+    def state(self) -> dict[str, float]:
+        """Return what verdicts have moved; `restore` takes it back."""
+        return {
+            "episodes_per_series_day": self.episodes_per_series_day,
+            "false_alarms": self.false_alarms,
+            "confirmed": self.confirmed,
+        }
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from a `state`."""
+        self.episodes_per_series_day = float(state["episodes_per_series_day"])
+        self.false_alarms = int(state["false_alarms"])
+        self.confirmed = int(state["confirmed"])
+
+    def false_alarm(self) -> float:
+        """Count a false alarm and return the threshold, now higher or at its highest."""
+        self.false_alarms += 1
+        return self._move(np.log1p(-self._config.step_ratio))
+
+    def confirm(self) -> float:
+        """Count a confirmed alert and return the threshold, now lower or at its lowest."""
+        self.confirmed += 1
+        precision = self._config.target_precision
+        return self._move(-np.log1p(-self._config.step_ratio) * (1 - precision) / precision)
+
+    def _move(self, log_step: float) -> float:
+        moved = self.episodes_per_series_day * float(np.exp(log_step))
+        self.episodes_per_series_day = min(max(moved, self._config.lowest), self._config.highest)
+        return self.threshold
+
+
+DEFAULT_CURVE: Final = AlertCurve(
+    thresholds=(1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0),
+    episodes_per_series_day=(0.734, 0.281, 0.116, 0.0545, 0.0301, 0.0237, 0.0032),
+    source="60 generated node metrics without faults, every 300 s, seeds 101 and 102, 780 days",
+)
+"""What holds until `fit` has seen the fleet's own series."""

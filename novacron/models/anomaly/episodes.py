@@ -1,0 +1,58 @@
+"""Groups alerting samples into episodes, so that one fault raises one alert, and more if it grows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from novacron.models.anomaly.config import EpisodeConfig, Severity
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raised:
+    """An alert is raised at a sample: number of the sample, and of the episode it belongs to."""
+
+    row: int
+    episode: int
+    escalation: bool
+    """True when the episode had raised an alert before."""
+
+
+class EpisodeGrouper:
+    """Decides, sample after sample, whether an alert is raised.
+
+    A sample above the threshold opens an episode when nothing was above it for `quiet_h`; inside
+    an episode it raises again only at `escalation_ratio` times the score of the last alert.
+    """
+
+    def __init__(self, config: EpisodeConfig) -> None:
+        self._config = config
+        self._last_above_s = -np.inf
+        self._reference = 0.0
+        self._episode = 0
+
+    def push(self, ts_s: Floats, score_T: Floats, threshold: float) -> list[Raised]:
+        """Return the alerts that samples raise, in order of time."""
+        raised = []
+        for row in np.flatnonzero(score_T >= threshold):
+            now_s, score = float(ts_s[row]), float(score_T[row])
+            fresh = now_s - self._last_above_s > 3600 * self._config.quiet_h
+            if fresh or score >= self._config.escalation_ratio * self._reference:
+                self._episode += fresh
+                self._reference = score
+                raised.append(Raised(row=int(row), episode=self._episode, escalation=not fresh))
+            self._last_above_s = now_s
+        return raised
+
+
+def severity(score: float, threshold: float, config: EpisodeConfig) -> Severity:
+    """Return how far a score is beyond the threshold, in words."""
+    medium, high, critical = config.severity_ratios
+    ratio = score / threshold
+    if ratio >= critical:
+        return "critical"
+    if ratio >= high:
+        return "high"
+    return "medium" if ratio >= medium else "low"

@@ -1,0 +1,134 @@
+"""The detector as it is served: a history of each metric in, the verdict on its newest sample out.
+
+Legend: N rows, W samples of history (newest last).
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from novacron.errors import SchemaError
+from novacron.models.anomaly.bundle_files import KIND
+from novacron.models.anomaly.detector import AnomalyDetector
+from novacron.models.anomaly.inputs import ANY_VALUE, MetricSeries
+from novacron.models.anomaly.stream import p_value
+from novacron.models.base import Tensors, TensorSpec
+from novacron.models.tensor_checks import check_tensors
+
+Floats = NDArray[np.float64]
+
+LONGEST_HISTORY: Final = 8192
+"""Newest samples of a request that are read."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # served answers carry no alert time of their own
+
+INPUTS: Final = (
+    TensorSpec(
+        name=ANY_VALUE,
+        datatype="FP64",
+        shape=(-1, -1),
+        unit="any",
+        doc="samples of one metric at even steps, oldest first, newest last",
+    ),
+    TensorSpec(
+        name="step_s",
+        datatype="FP64",
+        shape=(-1,),
+        unit="s",
+        doc="seconds between samples; 60 where it is not given",
+        low=1e-3,
+        high=604_800,
+        required=False,
+    ),
+)
+OUTPUTS: Final = (
+    TensorSpec(name="score", datatype="FP64", shape=(-1,), unit="-log10 p", doc="newest sample"),
+    TensorSpec(
+        name="p_value", datatype="FP64", shape=(-1,), unit="0..1", doc="bound on its probability"
+    ),
+    TensorSpec(
+        name="threshold", datatype="FP64", shape=(-1,), unit="-log10 p", doc="alerts from here on"
+    ),
+    TensorSpec(name="alert", datatype="BOOL", shape=(-1,), unit="", doc="score >= threshold"),
+    TensorSpec(
+        name="fallback",
+        datatype="BYTES",
+        shape=(-1,),
+        unit="name",
+        doc="what answered instead of the model while history was short, or empty",
+    ),
+)
+
+
+class AnomalyModel:
+    """A fitted detector; implements `ServableModel`.
+
+    Every row is judged by its own history, so rows of different metrics and entities mix freely.
+    """
+
+    kind: str = KIND
+    inputs: tuple[TensorSpec, ...] = INPUTS
+    outputs: tuple[TensorSpec, ...] = OUTPUTS
+
+    def __init__(self, detector: AnomalyDetector) -> None:
+        self.detector = detector
+        self.features_hash: str = detector.features_hash
+
+    def prepare(self, tensors: Tensors) -> dict[str, NDArray[np.generic]]:
+        """Check one request and bring it to fixed width; see `ServableModel.prepare`."""
+        rows = check_tensors(tensors, self.inputs)
+        given = cast(Floats, tensors[ANY_VALUE])
+        if given.shape[1] < 2:
+            raise SchemaError(
+                field=ANY_VALUE,
+                got=f"{given.shape[1]} sample",
+                expected="at least 2 samples",
+                remedy="Send the history too: the newest sample is judged by those before it.",
+            )
+        kept = given[:, -LONGEST_HISTORY:]
+        value_NW = np.full((rows, LONGEST_HISTORY), np.nan)
+        value_NW[:, LONGEST_HISTORY - kept.shape[1] :] = kept
+        step_N = tensors.get("step_s", np.full(rows, 60.0))
+        return {ANY_VALUE: value_NW, "step_s": step_N}
+
+    def predict(self, rows: Tensors) -> dict[str, NDArray[np.generic]]:
+        """Judge the newest sample of each prepared row; see `ServableModel.predict`."""
+        value_NW = cast(Floats, rows[ANY_VALUE])
+        step_N = cast(Floats, rows["step_s"])
+        answers = [self._judge(*row) for row in zip(value_NW, step_N, strict=True)]
+        score_N = np.array([score for score, _ in answers])
+        threshold = self.detector.threshold
+        return {
+            "score": score_N,
+            "p_value": p_value(score_N, 1),
+            "threshold": np.full(len(score_N), threshold),
+            "alert": score_N >= threshold,
+            "fallback": np.array([name for _, name in answers], dtype=object),
+        }
+
+    def _judge(self, value_W: Floats, step_s: float) -> tuple[float, str]:
+        value_T = value_W[~np.isnan(value_W)]
+        series = _series(value_T, float(step_s))
+        stream = self.detector.open_entity("", series.metrics, series.step_s)
+        answer = stream.push(series, threshold=np.inf, made_at=_EPOCH)
+        return float(answer.score_T[-1]), str(answer.fallback_T[-1])
+
+    def save(self, directory: Path) -> None:
+        """Write the bundle into an empty or missing directory."""
+        self.detector.save(directory)
+
+
+def _series(value_T: Floats, step_s: float) -> MetricSeries:
+    metrics: Sequence[str] = (ANY_VALUE,)
+    nothing = np.zeros((len(value_T), 1), dtype=bool)
+    return MetricSeries(
+        ts_s=step_s * np.arange(len(value_T), dtype=np.float64),
+        step_s=step_s,
+        metrics=tuple(metrics),
+        value_TM=value_T[:, None],
+        missing_TM=nothing,
+        gap_T=nothing[:, 0],
+    )
