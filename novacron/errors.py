@@ -46,9 +46,21 @@ class NovacronError(Exception):
         self.message = message
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors travel from workers; the default would call `__init__` with the message alone.
+        return (_restore, (type(self), self.args, self.__dict__))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the error as the JSON object that HTTP answers and `--json` print."""
         return {"error": str(self), "code": type(self).__name__, "remedy": self.remedy}
+
+
+def _restore(
+    kind: type[NovacronError], arguments: tuple[Any, ...], state: dict[str, Any]
+) -> NovacronError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidInputError(NovacronError):
