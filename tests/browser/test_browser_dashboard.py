@@ -51,6 +51,12 @@ class Scene:
     cluster: ClusterState
     job_id: str
     folder: Path
+    url: str
+
+    def ask(self, rows: int) -> None:
+        """Have the endpoint answer some rows."""
+        with httpx.Client(base_url=self.url) as client:
+            infer(client, "bandwidth", {"bandwidth_mbps": np.full((rows, 16), 9.0)})
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +84,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             wanted = serving.read_serve_config(ROOT / "configs" / "serve" / "local.yaml")
             wanted["http_options"]["port"] = free_ports(1)[0]
             url = serving.deploy(cluster.state, wanted)
-            with httpx.Client(base_url=url) as client:
-                for _ in range(20):
-                    infer(client, "bandwidth", {"bandwidth_mbps": np.full((2, 16), 9.0)})
-            yield Scene(cluster=cluster.state, job_id=outcome["job_id"], folder=folder)
+            scene = Scene(cluster=cluster.state, job_id=outcome["job_id"], folder=folder, url=url)
+            scene.ask(2)
+            yield scene
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -113,6 +118,18 @@ def test_the_dashboard_shows_the_training_job_as_succeeded(scene: Scene) -> None
     assert scene.job_id in page
     assert "SUCCEEDED" in page
     assert "ray_jobs.train" in page
+
+
+def test_the_page_of_the_job_shows_its_log_with_the_losses(scene: Scene) -> None:
+    with scene.cluster.http_client() as client:
+        job = client.get(f"/api/jobs/{scene.job_id}").json()
+
+    page = open_page(
+        f"{scene.cluster.dashboard_url}/#/jobs/{job['job_id']}", "ray_dashboard_job", scene.folder
+    )
+
+    assert scene.job_id in page
+    assert "validation" in page
 
 
 def test_the_dashboard_shows_the_endpoint_as_running(scene: Scene) -> None:
@@ -187,11 +204,13 @@ def test_prometheus_reads_the_platforms_metrics_from_rays_own_targets(
 
 def test_prometheus_draws_the_platforms_metrics(scene: Scene, prometheus: str) -> None:
     wait_for(prometheus, "ray_novacron_served_requests_total")
-    time.sleep(15)  # a line needs several scrapes
+    for rows in range(1, 31):  # a line needs several scrapes and something to show
+        scene.ask(rows)
+        time.sleep(0.5)
 
     page = open_page(
-        f"{prometheus}/graph?g0.expr=sum+without+(WorkerId)+(ray_novacron_served_rows_total)"
-        "&g0.tab=0&g0.range_input=2m",
+        f"{prometheus}/graph?g0.expr=sum+by+(model,version)+(ray_novacron_served_rows_total)"
+        "&g0.tab=0&g0.range_input=1m",
         "prometheus_served_rows",
         scene.folder,
     )
