@@ -46,7 +46,7 @@ _LOG: Final = logging.getLogger(__name__)
 QUICK: Final = BandwidthConfig(
     seeds=(1, 2, 3),
     lstm=LstmConfig(hidden=8, head=16, epochs=2, tuning_epochs=1, rows_per_class=1500),
-    twin=TwinConfig(rounds=30, rows=3000),
+    twin=TwinConfig(rounds=30, tuning_rounds=20, examples=6000),
 )
 """A forecaster small enough for a test; its figures mean nothing."""
 

@@ -87,7 +87,8 @@ def trailing(bandwidth_T: Floats, samples: int) -> Floats:
 def future(bandwidth_T: Floats, horizon: int) -> Floats:
     """Return what follows each origin that has `horizon` samples after it, y_NH."""
     origins = np.arange(max(0, len(bandwidth_T) - horizon))
-    return np.asarray(bandwidth_T)[origins[:, None] + np.arange(1, horizon + 1)]
+    ahead_NH: Floats = np.asarray(bandwidth_T)[origins[:, None] + np.arange(1, horizon + 1)]
+    return ahead_NH
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

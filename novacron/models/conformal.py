@@ -120,9 +120,8 @@ class OnlineConformal:
         # Bounds issued h steps ago for now: slot [:, h - 1] holds those made h samples ago.
         self._issued_PAHS = np.full((paths, horizon, horizon, 2), np.nan)
 
-    @property
     def miss_rates(self) -> Floats:
-        """The miss rates now asked of the table, per path, step ahead and side."""
+        """Return the miss rates now asked of the table, per path, step ahead and side."""
         return self._miss_PHS.copy()
 
     def issue(self, q_PH3: Floats) -> Floats:

@@ -3,7 +3,7 @@
 bundle.json                            kind, config, features, classes, digest of every file
 classes/<class>/lstm_<place>.safetensors
 classes/<class>/twin/level_<percent>.txt
-classes/<class>/calibration.safetensors
+classes/<class>/calibration.safetensors   interval, EWMA band, linear forecast
 """
 
 import json
@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from novacron.errors import ArtifactError
 from novacron.models.bandwidth.blend import ClassModel, Mixture
 from novacron.models.bandwidth.config import BandwidthConfig, served_places
+from novacron.models.bandwidth.linear import LinearForecast
 from novacron.models.bandwidth.lstm_numpy import LstmWeights
 from novacron.models.bandwidth.twin import Twin
 from novacron.models.baselines import EwmaBand
@@ -55,6 +56,7 @@ def _save_class(part: ClassModel, directory: Path) -> dict[str, Any]:
         "score_HSR": part.calibration.score_HSR,
         "edges_G": part.band.edges_G,
         "residual_GHQ": part.band.residual_GHQ,
+        "linear_KH": part.linear.weight_KH,
     }
     save_file(
         {name: np.ascontiguousarray(value) for name, value in arrays.items()},
@@ -64,6 +66,7 @@ def _save_class(part: ClassModel, directory: Path) -> dict[str, Any]:
         "lstms": len(part.lstms),
         "half_life": part.band.half_life,
         "twin_weight": part.mixture.twin_weight,
+        "anchor": part.mixture.anchor,
         "anchor_weight": part.mixture.anchor_weight,
         "cold_by_band": part.mixture.cold_by_band,
     }
@@ -107,6 +110,8 @@ def _load_class(directory: Path, facts: dict[str, Any], config: BandwidthConfig)
     horizon = config.horizon
     arrays = load_file(directory / "calibration.safetensors")
     return ClassModel(
+        spec=config.features,
+        linear=LinearForecast(weight_KH=arrays["linear_KH"]),
         twin=Twin.load(directory / "twin", horizon),
         lstms=tuple(
             LstmWeights(arrays=load_file(directory / f"lstm_{place}.safetensors"), horizon=horizon)
@@ -115,6 +120,7 @@ def _load_class(directory: Path, facts: dict[str, Any], config: BandwidthConfig)
         served_places=served_places(config),
         mixture=Mixture(
             twin_weight=float(facts["twin_weight"]),
+            anchor=str(facts["anchor"]),
             anchor_weight=float(facts["anchor_weight"]),
             cold_by_band=bool(facts["cold_by_band"]),
         ),

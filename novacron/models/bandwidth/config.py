@@ -25,7 +25,7 @@ FEATURES: Final = FeatureSpec(
     counts=True,
     relative=("bandwidth_mbps",),
     level_half_life=3,
-    relative_lags=tuple(range(24)),
+    relative_lags=tuple(range(48)),
     relative_rolling=(5, 10, 20, 40, 96),
 )
 """What the forecaster reads: mostly ratios to the EWMA level, so that paths compare."""
@@ -38,7 +38,7 @@ class LstmConfig(BaseModel):
 
     steps: int = Field(default=32, ge=2, le=512)
     """Newest samples read one by one; older ones reach it through the window features."""
-    hidden: int = Field(default=32, ge=2, le=256)
+    hidden: int = Field(default=40, ge=2, le=256)
     """Width of the recurrent layer."""
     head: int = Field(default=64, ge=2, le=512)
     """Width of the layer that joins the recurrent state and the window features."""
@@ -54,7 +54,7 @@ class LstmConfig(BaseModel):
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     tuning_rate: float = Field(default=5e-4, gt=0, le=1)
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
-    rows_per_class: int = Field(default=15_000, ge=1, le=1_000_000)
+    rows_per_class: int = Field(default=20_000, ge=1, le=1_000_000)
     """Most windows of one class in the pooled training set, drawn at random."""
     tuning_rows: int = Field(default=20_000, ge=1, le=1_000_000)
     """Most windows in the training set of one class."""
@@ -71,16 +71,19 @@ class LstmConfig(BaseModel):
 
 
 class TwinConfig(BaseModel):
-    """The gradient-boosted member: one LightGBM quantile model per class and served level."""
+    """The gradient-boosted member: grown on all classes together, then on each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rounds: int = Field(default=200, ge=1, le=10_000)
-    """Most boosting rounds."""
+    rounds: int = Field(default=300, ge=1, le=10_000)
+    """Most boosting rounds on all classes together."""
+    tuning_rounds: int = Field(default=150, ge=1, le=10_000)
+    """Most rounds added on one class."""
     patience: int = Field(default=30, ge=1, le=10_000)
     """Rounds without a better validation loss before it stops; the best round is kept."""
     leaves: int = Field(default=15, ge=2, le=1024)
     learning_rate: float = Field(default=0.07, gt=0, le=1)
+    tuning_rate: float = Field(default=0.05, gt=0, le=1)
     min_rows_per_leaf: int = Field(default=100, ge=1, le=100_000)
     feature_share: float = Field(default=0.4, gt=0, le=1)
     """Share of the features each tree may look at."""
@@ -88,10 +91,8 @@ class TwinConfig(BaseModel):
     """Share of the rows each tree is grown on."""
     l2: float = Field(default=1.0, ge=0, le=1e6)
     bins: int = Field(default=63, ge=3, le=255)
-    rows: int = Field(default=60_000, ge=1, le=10_000_000)
-    """Most windows in the training set of one class, drawn at random."""
-    steps_per_row: int = Field(default=2, ge=1, le=64)
-    """Steps ahead drawn for each window: neighbouring windows share their targets anyway."""
+    examples: int = Field(default=160_000, ge=1, le=10_000_000)
+    """Most examples (a window and a step ahead) in one training set, drawn at random."""
 
 
 class ConformalConfig(BaseModel):
@@ -120,7 +121,7 @@ class BandwidthConfig(BaseModel):
     validation_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Share of the traces of a class (or of time, where there are few) kept for every choice:
     rounds, epochs, blend weights, half-life, calibration."""
-    fewest_groups: int = Field(default=8, ge=2, le=1000)
+    fewest_groups: int = Field(default=3, ge=2, le=1000)
     """Classes with fewer recordings than this are split in time instead of by recording."""
     cold_start_samples: int = Field(default=8, ge=1, le=4096)
     """Histories shorter than this are cold: answered by the fallback where that measured better."""

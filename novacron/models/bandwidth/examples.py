@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from novacron.errors import InvalidInputError
+from novacron.features.spec import FeatureSpec
 from novacron.models.bandwidth.config import BandwidthConfig
+from novacron.models.bandwidth.linear import LinearForecast, linear_inputs
 from novacron.models.bandwidth.windows import (
     ModelInputs,
     WindowSet,
     cut_windows,
     encode_all,
+    join_inputs,
 )
 from novacron.telemetry.splits import Split, recording, split_by_group, split_by_time
 from novacron.telemetry.traces import Trace
@@ -50,6 +53,11 @@ class Examples:
         """Return at most `most` rows, drawn without replacement, in order."""
         return self if len(self) <= most else self.take(draw(len(self), most, rng))
 
+    def with_linear(self, linear: LinearForecast, spec: FeatureSpec) -> "Examples":
+        """Attach the linear forecast of a class."""
+        inputs = replace(self.inputs, linear_NH=linear.ratios(self.inputs, spec))
+        return replace(self, inputs=inputs)
+
 
 def draw(rows: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw at most `most` of the positions 0..rows-1, in order."""
@@ -62,10 +70,12 @@ def draw(rows: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
 class ClassData:
     """One class: its traces on both sides, and its examples on both sides.
 
-    `windows` are those of the validation examples, row by row.
+    `windows` are those of the validation examples, row by row. The examples of both sides carry
+    the forecast of `linear`, which was fitted on the training side.
     """
 
     split: Split
+    linear: LinearForecast
     train: Examples
     validation: Examples
     windows: WindowSet
@@ -106,14 +116,24 @@ def split_class(traces: Sequence[Trace], config: BandwidthConfig) -> Split:
 def load_class(traces: Sequence[Trace], config: BandwidthConfig) -> ClassData:
     """Split a class and encode it."""
     split = split_class(traces, config)
-    most = max(config.twin.rows, config.lstm.rows_per_class, config.lstm.tuning_rows)
+    most = max(config.twin.examples // 2, config.lstm.rows_per_class, config.lstm.tuning_rows)
     train = cut_windows(split.train, config.features, config.horizon, most=most)
     windows = cut_windows(split.validation, config.features, config.horizon, most=_VALIDATION_ROWS)
+    known, checked = to_examples(train, config), to_examples(windows, config)
+    linear = fit_linear([known], config.features)
     return ClassData(
         split=split,
-        train=to_examples(train, config),
-        validation=to_examples(windows, config),
+        linear=linear,
+        train=known.with_linear(linear, config.features),
+        validation=checked.with_linear(linear, config.features),
         windows=windows,
+    )
+
+
+def fit_linear(parts: Sequence[Examples], spec: FeatureSpec) -> LinearForecast:
+    """Fit the linear forecast of one class, or of several together."""
+    return LinearForecast.fit(
+        [(linear_inputs(part.inputs, spec), part.ratio_NH, part.weight_N) for part in parts]
     )
 
 
@@ -132,11 +152,7 @@ def to_examples(windows: WindowSet, config: BandwidthConfig) -> Examples:
 def pool(parts: Sequence[Examples]) -> Examples:
     """Join classes. Weights have mean 1 in each, so their levels do not compete."""
     return Examples(
-        inputs=ModelInputs(
-            x_NF=np.concatenate([part.inputs.x_NF for part in parts]),
-            x_NTC=np.concatenate([part.inputs.x_NTC for part in parts]),
-            reference_N=np.concatenate([part.inputs.reference_N for part in parts]),
-        ),
+        inputs=join_inputs([part.inputs for part in parts]),
         ratio_NH=np.concatenate([part.ratio_NH for part in parts]),
         weight_N=np.concatenate([part.weight_N / part.weight_N.mean() for part in parts]),
     )

@@ -25,11 +25,11 @@ from novacron.models.bandwidth.blend import (
 )
 from novacron.models.bandwidth.checkpoints import Checkpoints, Unit, unit_facts
 from novacron.models.bandwidth.config import POOLED, BandwidthConfig, served_places
-from novacron.models.bandwidth.examples import ClassData, Examples, draw, load_class, pool
+from novacron.models.bandwidth.examples import ClassData, draw, fit_linear, load_class, pool
 from novacron.models.bandwidth.lstm_numpy import LstmWeights
 from novacron.models.bandwidth.model import BandwidthModel
 from novacron.models.bandwidth.scores import ValidationMetric, validation_metrics
-from novacron.models.bandwidth.twin import Twin, TwinTable, train_twin, twin_table
+from novacron.models.bandwidth.twin import Twin, train_twin, twin_table
 from novacron.models.bandwidth.windows import Floats, join_windows
 from novacron.models.baselines import BandConfig, EwmaBand, fit_band, fit_ewma
 from novacron.models.conformal import CalibrationTable
@@ -40,7 +40,7 @@ from novacron.telemetry.traces import Trace
 _POOL_SEED: Final = 7
 # Keeps the trace numbers of joined classes apart.
 _CLASS_STRIDE: Final = 1_000_000
-_EVEN: Final = Mixture(twin_weight=0.5, anchor_weight=0.0, cold_by_band=False)
+_EVEN: Final = Mixture(twin_weight=0.5, anchor="ewma", anchor_weight=0.0, cold_by_band=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,15 +162,16 @@ class Trainer:
         pooled_lstms = {
             seed: self._lstm(POOLED, data[POOLED], seed, start=None) for seed in self.config.seeds
         }
+        pooled_twin = self._twin(POOLED, data[POOLED], start=None)
         classes, metrics = {}, []
         for name, own in data.items():
-            lstms = pooled_lstms
+            lstms, twin = pooled_lstms, pooled_twin
             if name != POOLED:
                 lstms = {
                     seed: self._lstm(name, own, seed, start=pooled_lstms[seed])
                     for seed in self.config.seeds
                 }
-            twin = self._twin(name, own)
+                twin = self._twin(name, own, start=pooled_twin)
             classes[name] = self._assemble(own, twin, tuple(lstms.values()))
             metrics += validation_metrics(name, own.windows, classes[name], self.config)
         return FittedBandwidth(
@@ -186,23 +187,27 @@ class Trainer:
         pooled = unit.path_class == POOLED
         data = self._pooled(loaded) if pooled else loaded[unit.path_class]
         if unit.member == "twin":
-            self._twin(unit.path_class, data)
+            twin = None if pooled else Twin.load(self._pooled_unit(unit), self.config.horizon)
+            self._twin(unit.path_class, data, start=twin)
             return
-        start = None if pooled else self._finished_lstm(POOLED, unit.seed)
-        self._lstm(unit.path_class, data, unit.seed, start=start)
+        lstm = None if pooled else self._loaded_lstm(self._pooled_unit(unit))
+        self._lstm(unit.path_class, data, unit.seed, start=lstm)
 
-    def _finished_lstm(self, name: str, seed: int) -> LstmWeights:
-        unit = Unit(path_class=name, member="lstm", seed=seed)
-        found = self.checkpoints.done(unit)
+    def _pooled_unit(self, unit: Unit) -> Path:
+        """Return the directory of the finished pooled unit that a unit of a class starts from."""
+        pooled = replace(unit, path_class=POOLED)
+        found = self.checkpoints.done(pooled)
         if found is None:
             raise ConfigError(
                 field="unit",
-                got=f"{unit.name} unfinished",
+                got=f"{pooled.name} unfinished",
                 expected="the units of the first stage before those of the second",
             )
-        return LstmWeights(
-            arrays=load_file(found / "lstm.safetensors"), horizon=self.config.horizon
-        )
+        return found
+
+    def _loaded_lstm(self, directory: Path) -> LstmWeights:
+        arrays = load_file(directory / "lstm.safetensors")
+        return LstmWeights(arrays=arrays, horizon=self.config.horizon)
 
     def _pooled(self, data: Mapping[str, ClassData]) -> ClassData:
         """Join the classes, an equal number of rows of each where there are enough."""
@@ -217,6 +222,7 @@ class Trainer:
                 train=tuple(t for own in data.values() for t in own.split.train),
                 validation=tuple(t for own in data.values() for t in own.split.validation),
             ),
+            linear=fit_linear([train], self.config.features),
             train=train,
             validation=pool([own.validation.take(rows) for own, rows in parts]),
             windows=join_windows(
@@ -231,13 +237,12 @@ class Trainer:
         self, name: str, data: ClassData, seed: int, start: LstmWeights | None
     ) -> LstmWeights:
         unit = Unit(path_class=name, member="lstm", seed=seed)
-        horizon = self.config.horizon
         found = self.checkpoints.done(unit)
         if found is None:
             found = self._train_lstm(unit, data, start)
         else:
             self._resumed(unit, found)
-        return LstmWeights(arrays=load_file(found / "lstm.safetensors"), horizon=horizon)
+        return self._loaded_lstm(found)
 
     def _train_lstm(self, unit: Unit, data: ClassData, start: LstmWeights | None) -> Path:
         lstm = _torch_member()
@@ -269,17 +274,20 @@ class Trainer:
             lambda directory: save_file(dict(weights.arrays), directory / "lstm.safetensors"),
         )
 
-    def _twin(self, name: str, data: ClassData) -> Twin:
+    def _twin(self, name: str, data: ClassData, start: Twin | None) -> Twin:
         unit = Unit(path_class=name, member="twin", seed=self.config.seeds[0])
         found = self.checkpoints.done(unit)
         if found is None:
             began_s = time.process_time()
             settings = self.config.twin
             rng = np.random.default_rng([_POOL_SEED, unit.seed, 1])
-            train = _table(data.train.sample(settings.rows, rng), settings.steps_per_row, rng)
-            check = _table(data.validation, settings.steps_per_row, rng)
             twin, loss = train_twin(
-                train, check, settings, horizon=self.config.horizon, seed=unit.seed
+                twin_table(data.train.sample(settings.examples, rng), settings.examples, rng),
+                twin_table(data.validation, settings.examples, rng),
+                settings,
+                horizon=self.config.horizon,
+                seed=unit.seed,
+                start=start,
             )
             found = self._finish(unit, loss, time.process_time() - began_s, twin.save)
         else:
@@ -329,6 +337,8 @@ class Trainer:
         """Choose half-life, weights, calibration and fallback of one class."""
         band = self._band(data)
         draft = ClassModel(
+            spec=self.config.features,
+            linear=data.linear,
             twin=twin,
             lstms=lstms,
             served_places=served_places(self.config),
@@ -340,11 +350,15 @@ class Trainer:
         bandwidth_NW = data.windows.channels["bandwidth_mbps"]
         level_N = ewma_of_windows(bandwidth_NW, band.half_life)
         twin_NHQ, lstm_NHQ = draft.twin_mbps(inputs), draft.lstm_mbps(inputs)
+        anchors = draft.anchors_mbps(inputs, level_N)
         warm_N = data.windows.origin_N >= self.config.cold_start_samples - 1
         chosen = choose_mixture(
-            actual_NH[warm_N], twin_NHQ[warm_N], lstm_NHQ[warm_N], level_N[warm_N]
+            actual_NH[warm_N],
+            twin_NHQ[warm_N],
+            lstm_NHQ[warm_N],
+            {name: value_NH[warm_N] for name, value_NH in anchors.items()},
         )
-        raw_NHQ = chosen.combine(twin_NHQ, lstm_NHQ, level_N)
+        raw_NHQ = chosen.combine(twin_NHQ, lstm_NHQ, anchors)
         calibration = CalibrationTable.fit(actual_NH[warm_N], raw_NHQ[warm_N])
         cold = _cold_by_band(
             actual_NH[~warm_N], calibration.apply(raw_NHQ[~warm_N]), draft, bandwidth_NW[~warm_N]
@@ -364,10 +378,6 @@ def _cold_by_band(
     if len(actual_NH) == 0:
         return False
     return better_when_cold(actual_NH, model_NHQ, draft.band_mbps(bandwidth_NW))
-
-
-def _table(examples: Examples, steps: int, rng: np.random.Generator) -> TwinTable:
-    return twin_table(examples.inputs.x_NF, examples.ratio_NH, examples.weight_N, steps, rng)
 
 
 def _torch_member() -> ModuleType:

@@ -215,7 +215,8 @@ def train_lstm(
 
 def _fresh(train: Examples, config: LstmConfig) -> LstmWeights:
     """Return random weights with the feature scaler of the training part."""
-    x_NF = np.where(np.isfinite(train.inputs.x_NF), train.inputs.x_NF, np.nan).astype(np.float64)
+    x_NF = train.inputs.joined.astype(np.float64)
+    x_NF[~np.isfinite(x_NF)] = np.nan
     seen_F = np.isfinite(x_NF).any(axis=0)
     mean_F, scale_F = np.zeros(x_NF.shape[1]), np.ones(x_NF.shape[1])
     mean_F[seen_F] = np.nanmean(x_NF[:, seen_F], axis=0)
@@ -282,7 +283,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 def _tensors(examples: Examples, weights: LstmWeights) -> Batch:
     return (
         torch.from_numpy(examples.inputs.x_NTC),
-        torch.from_numpy(weights.scaled(examples.inputs.x_NF)),
+        torch.from_numpy(weights.scaled(examples.inputs.joined)),
         torch.from_numpy(examples.ratio_NH),
         torch.from_numpy(examples.weight_N),
     )

@@ -185,7 +185,7 @@ class BandwidthModel:
             q_NHQ in Mbit/s, and a mask of the rows that the EWMA band answered.
         """
         level_N = ewma_of_windows(channels["bandwidth_mbps"], part.band.half_life)
-        raw_NHQ = part.raw_mbps(encode(self.config, channels), level_N)
+        raw_NHQ = part.raw_mbps(part.attached(encode(self.config, channels)), level_N)
         return self._finish(part, channels["bandwidth_mbps"], raw_NHQ)
 
     def _finish(
@@ -204,16 +204,18 @@ class BandwidthModel:
 
         Returns:
             q_NHQ in Mbit/s under `lightgbm`, `lstm` (mean over seeds), `lstm_0`, ... (one seed),
-            `raw` (blend before calibration), `offline` (as `predict` answers); and under
+            `linear` (one value for all levels), `raw` (blend before calibration), `offline` (as `predict` answers); and under
             `fallback` 1.0 for rows that the EWMA band answered, else 0.0.
         """
         part = self.classes.get(path_class, self.classes[POOLED])
-        inputs = encode(self.config, channels)
+        inputs = part.attached(encode(self.config, channels))
         found = {f"lstm_{i}": part.lstm_mbps(inputs, i) for i in range(len(part.lstms))}
         found["lstm"] = np.mean(list(found.values()), axis=0)
         found["lightgbm"] = part.twin_mbps(inputs)
         level_N = ewma_of_windows(channels["bandwidth_mbps"], part.band.half_life)
-        found["raw"] = part.mixture.combine(found["lightgbm"], found["lstm"], level_N)
+        anchors = part.anchors_mbps(inputs, level_N)
+        found["raw"] = part.mixture.combine(found["lightgbm"], found["lstm"], anchors)
+        found["linear"] = np.repeat(anchors["linear"][:, :, None], 3, axis=2)
         found["offline"], cold_N = self._finish(part, channels["bandwidth_mbps"], found["raw"])
         found["fallback"] = cold_N.astype(np.float64)
         return found

@@ -92,10 +92,16 @@ def _groups(windows: WindowSet, part: ClassModel) -> NDArray[np.intp]:
 def _forecasts(
     windows: WindowSet, part: ClassModel, config: BandwidthConfig, level_N: Floats
 ) -> dict[str, Floats]:
-    twin, lstm = [], []
-    for inputs in encode_in_parts(config, windows):
+    raw, twin, lstm, done = [], [], [], 0
+    for encoded in encode_in_parts(config, windows):
+        inputs = part.attached(encoded)
+        own, done = slice(done, done + len(inputs)), done + len(inputs)
         twin.append(part.twin_mbps(inputs))
         lstm.append(part.lstm_mbps(inputs))
-    twin_NHQ, lstm_NHQ = np.concatenate(twin), np.concatenate(lstm)
-    raw_NHQ = part.mixture.combine(twin_NHQ, lstm_NHQ, level_N)
-    return {"twin": twin_NHQ, "lstm": lstm_NHQ, "blend": part.calibration.apply(raw_NHQ)}
+        anchors = part.anchors_mbps(inputs, level_N[own])
+        raw.append(part.mixture.combine(twin[-1], lstm[-1], anchors))
+    return {
+        "twin": np.concatenate(twin),
+        "lstm": np.concatenate(lstm),
+        "blend": part.calibration.apply(np.concatenate(raw)),
+    }

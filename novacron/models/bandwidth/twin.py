@@ -6,7 +6,7 @@ Legend: N rows, F features, H steps ahead, Q served levels.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import lightgbm as lgb
 import numpy as np
@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 
 from novacron.errors import ArtifactError
 from novacron.models.bandwidth.config import SERVED_LEVELS, TwinConfig
+from novacron.models.bandwidth.examples import Examples
+from novacron.models.bandwidth.windows import ModelInputs
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
+
+# Rounds on one class must lower its validation loss by this much to be kept.
+_LEAST_GAIN_RATIO: Final = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,11 +31,14 @@ class Twin:
     boosters: Mapping[float, lgb.Booster]
     horizon: int
 
-    def quantile_ratios(self, x_NF: Floats32) -> Floats:
+    def quantile_ratios(self, inputs: ModelInputs) -> Floats:
         """Return the quantiles of future / reference, ratio_NHQ, not negative, sorted in Q."""
-        rows = len(x_NF)
-        stacked = with_steps(
-            np.tile(x_NF, (self.horizon, 1)), np.repeat(_steps(self.horizon), rows)
+        rows = len(inputs)
+        stacked = np.concatenate(
+            [
+                with_steps(inputs.x_NF, inputs.linear[:, place], np.full(rows, place))
+                for place in range(self.horizon)
+            ]
         )
         columns = [
             np.asarray(self.boosters[level].predict(stacked, num_threads=1))
@@ -67,65 +75,106 @@ def _file(level: float) -> str:
     return f"level_{round(100 * level):02d}.txt"
 
 
-def _steps(horizon: int) -> NDArray[np.float32]:
-    return np.arange(1, horizon + 1, dtype=np.float32)
-
-
-def with_steps(x_NF: Floats32, step_N: NDArray[np.float32]) -> Floats32:
-    """Append the number of steps ahead as the last feature."""
-    return np.concatenate([x_NF, step_N[:, None]], axis=1)
+def with_steps(x_NF: Floats32, linear_N: Floats32, place_N: NDArray[np.intp]) -> Floats32:
+    """Append the number of steps ahead (its place + 1) and the linear forecast of that step."""
+    ahead_N = (place_N + 1).astype(np.float32)
+    return np.concatenate([x_NF, ahead_N[:, None], linear_N[:, None]], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TwinTable:
-    """Rows for boosting: x_NF with the step appended, the ratio at that step, the weight."""
+    """Rows for boosting: features of one window and step (see `with_steps`), ratio, weight."""
 
     x_NF: Floats32
     ratio_N: Floats32
     weight_N: Floats32
 
 
-def twin_table(
-    x_NF: Floats32, ratio_NH: Floats32, weight_N: Floats32, steps: int, rng: np.random.Generator
-) -> TwinTable:
-    """Draw `steps` different steps ahead for every window (all of them if there are fewer)."""
-    rows, horizon = ratio_NH.shape
-    drawn = min(steps, horizon)
-    step_NS = np.argsort(rng.random((rows, horizon)), axis=1)[:, :drawn]
+def twin_table(examples: Examples, most: int, rng: np.random.Generator) -> TwinTable:
+    """Make about `most` rows: every window with some of its steps ahead, drawn at random.
+
+    Neighbouring windows share their targets, so a long trace loses little by few steps a window;
+    small sets get all steps.
+    """
+    rows, horizon = examples.ratio_NH.shape
+    drawn = min(horizon, max(1, most // max(1, rows)))
+    place_NS = np.argsort(rng.random((rows, horizon)), axis=1)[:, :drawn]
     row_M = np.repeat(np.arange(rows), drawn)
-    step_M = step_NS.ravel()
+    place_M = place_NS.ravel()
+    inputs = examples.inputs
     return TwinTable(
-        x_NF=with_steps(x_NF[row_M], (step_M + 1).astype(np.float32)),
-        ratio_N=ratio_NH[row_M, step_M],
-        weight_N=weight_N[row_M],
+        x_NF=with_steps(inputs.x_NF[row_M], inputs.linear[row_M, place_M], place_M),
+        ratio_N=examples.ratio_NH[row_M, place_M],
+        weight_N=examples.weight_N[row_M],
     )
 
 
 def train_twin(
-    train: TwinTable, validation: TwinTable, config: TwinConfig, *, horizon: int, seed: int
+    train: TwinTable,
+    validation: TwinTable,
+    config: TwinConfig,
+    *,
+    horizon: int,
+    seed: int,
+    start: Twin | None = None,
 ) -> tuple[Twin, float]:
     """Fit one booster per served level; the best round by validation is kept.
+
+    Args:
+        train: What the trees are grown on.
+        validation: What chooses the number of rounds.
+        config: Sizes and rates.
+        horizon: Steps ahead.
+        seed: Of the rows and features each tree may look at.
+        start: Twin whose trees are kept and added to, at `tuning_rate`; where no round improves
+            on it, it is returned as it is.
 
     Returns:
         The twin, and its validation pinball loss averaged over the levels, in ratios.
     """
     boosters, losses = {}, []
     for level in SERVED_LEVELS:
-        params = _params(config, level, seed)
-        table = lgb.Dataset(
-            train.x_NF, train.ratio_N, weight=train.weight_N, params=params, free_raw_data=True
+        before = None if start is None else start.boosters[level]
+        booster, loss = _train_level(
+            train, validation, _params(config, level, seed), config, before
         )
-        check = table.create_valid(validation.x_NF, validation.ratio_N, weight=validation.weight_N)
-        history: dict[str, Any] = {}
-        booster = lgb.train(
-            params, table, config.rounds, valid_sets=[check],
-            callbacks=_callbacks(config.patience, history),
-        )  # fmt: skip
-        best = booster.best_iteration or booster.current_iteration()
-        # Trees after the best one are dropped, so what is saved is what is served.
-        boosters[level] = lgb.Booster(model_str=booster.model_to_string(num_iteration=best))
-        losses.append(_best_loss(history))
+        boosters[level] = booster
+        losses.append(loss)
     return Twin(boosters=boosters, horizon=horizon), float(np.mean(losses))
+
+
+def _train_level(
+    train: TwinTable,
+    validation: TwinTable,
+    params: dict[str, Any],
+    config: TwinConfig,
+    before: lgb.Booster | None,
+) -> tuple[lgb.Booster, float]:
+    table = lgb.Dataset(train.x_NF, train.ratio_N, weight=train.weight_N, params=params)
+    check = table.create_valid(validation.x_NF, validation.ratio_N, weight=validation.weight_N)
+    history: dict[str, Any] = {}
+    rounds = config.rounds
+    if before is not None:
+        params = params | {"learning_rate": config.tuning_rate}
+        rounds = config.tuning_rounds
+    booster = lgb.train(
+        params, table, rounds, valid_sets=[check], init_model=before,
+        callbacks=_callbacks(config.patience, history),
+    )  # fmt: skip
+    loss = _best_loss(history)
+    if before is not None:
+        standing = _pinball(before, validation, params["alpha"])
+        if loss > standing * (1 - _LEAST_GAIN_RATIO):
+            return before, standing
+    best = booster.best_iteration or booster.current_iteration()
+    # Trees after the best one are dropped, so what is saved is what is served.
+    return lgb.Booster(model_str=booster.model_to_string(num_iteration=best)), loss
+
+
+def _pinball(booster: lgb.Booster, table: TwinTable, level: float) -> float:
+    error_N = table.ratio_N - np.asarray(booster.predict(table.x_NF, num_threads=1))
+    loss_N = np.maximum(level * error_N, (level - 1) * error_N)
+    return float(np.average(loss_N, weights=table.weight_N))
 
 
 def _callbacks(patience: int, history: dict[str, Any]) -> list[Callable[..., Any]]:

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from novacron.errors import FeatureMismatchError
 from novacron.features.matrix import trace_windows
 from novacron.features.spec import FeatureSpec
 from novacron.features.windows import sequence_tensor, window_features, window_level
@@ -64,12 +65,14 @@ class WindowSet:
 class ModelInputs:
     """What the members read of windows: features, sequence, and the scale of the answer in Mbit/s.
 
-    Members forecast ratios to `reference_N`.
+    Members forecast ratios to `reference_N`. `linear_NH` is the linear forecast of these ratios;
+    None until the class is known, see `linear.LinearForecast`.
     """
 
     x_NF: NDArray[np.float32]
     x_NTC: NDArray[np.float32]
     reference_N: Floats
+    linear_NH: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.reference_N)
@@ -77,8 +80,35 @@ class ModelInputs:
     def take(self, rows: NDArray[np.generic]) -> Self:
         """Return the rows at these positions, or where a mask is true."""
         return replace(
-            self, x_NF=self.x_NF[rows], x_NTC=self.x_NTC[rows], reference_N=self.reference_N[rows]
+            self,
+            x_NF=self.x_NF[rows],
+            x_NTC=self.x_NTC[rows],
+            reference_N=self.reference_N[rows],
+            linear_NH=None if self.linear_NH is None else self.linear_NH[rows],
         )
+
+    @property
+    def linear(self) -> NDArray[np.float32]:
+        """The linear forecast, which must have been attached."""
+        if self.linear_NH is None:
+            raise FeatureMismatchError("These inputs lack the linear forecast of their class.")
+        return self.linear_NH
+
+    @property
+    def joined(self) -> NDArray[np.float32]:
+        """Window features and the linear forecast of every step, side by side."""
+        return np.concatenate([self.x_NF, self.linear], axis=1)
+
+
+def join_inputs(parts: Sequence[ModelInputs]) -> ModelInputs:
+    """Join inputs in order; either all of them have a linear forecast or none."""
+    linear = [part.linear_NH for part in parts if part.linear_NH is not None]
+    return ModelInputs(
+        x_NF=np.concatenate([part.x_NF for part in parts]),
+        x_NTC=np.concatenate([part.x_NTC for part in parts]),
+        reference_N=np.concatenate([part.reference_N for part in parts]),
+        linear_NH=np.concatenate(linear) if linear else None,
+    )
 
 
 def hold_last(values_T: Floats) -> Floats:
@@ -189,9 +219,4 @@ def encode_in_parts(config: BandwidthConfig, windows: WindowSet) -> Iterator[Mod
 
 def encode_all(config: BandwidthConfig, windows: WindowSet) -> ModelInputs:
     """Encode every row."""
-    parts = list(encode_in_parts(config, windows))
-    return ModelInputs(
-        x_NF=np.concatenate([part.x_NF for part in parts]),
-        x_NTC=np.concatenate([part.x_NTC for part in parts]),
-        reference_N=np.concatenate([part.reference_N for part in parts]),
-    )
+    return join_inputs(list(encode_in_parts(config, windows)))
