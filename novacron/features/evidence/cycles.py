@@ -21,7 +21,7 @@ MOST_HARMONICS: Final = 6
 _OVERSAMPLING: Final = 8
 _CANDIDATES: Final = 3
 _STEPS: Final = 6
-_NEARLY: Final = 0.93
+_NEARLY: Final = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,11 +176,11 @@ def _refine(residual_T: Floats, present_T: Bools, frequency: float, harmonics: i
 
 
 def _without_multiples(best: _Fit, residual_T: Floats, present_T: Bools) -> _Fit:
-    """Return the fit at a half, third or sixth of the period where that explains nearly as much.
+    """Return the fit at a half to a seventh of the period where that explains nearly as much.
 
     Cycles whose heights differ at random always fit a little better in pairs.
     """
-    for divisor in (6, 3, 2):
+    for divisor in (7, 6, 5, 4, 3, 2):
         frequency = divisor * best.frequency
         harmonics = max(1, min(-(-best.harmonics // divisor) + 1, int(0.5 / frequency)))
         if frequency > 0.5:

@@ -4,8 +4,8 @@ from typing import Final
 
 TYPES: Final[dict[str, str]] = {
     "steady_state": "One level plus noise that forgets itself within about two samples.",
-    "periodic": "One waveform repeats with one fixed period, at least three times, on a level or "
-    "a slight line.",
+    "periodic": "One waveform repeats with one fixed period, at least three times, in heights "
+    "that may vary, on a level that may drift.",
     "cyclic": "It swings up and down with a typical length but no fixed period: the phase is lost "
     "within about two swings.",
     "bursty": "It leaves a floor upwards at least four times, at random moments, each time for at "

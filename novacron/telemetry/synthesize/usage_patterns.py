@@ -48,7 +48,7 @@ class PatternRanges:
     those of `steady_state`, which is nothing but noise). `cycles` is the least number of periods.
     """
 
-    samples: tuple[int, int] = (96, 1024)
+    samples: tuple[int, int] = (96, 2048)
     noise_level: tuple[float, float] = (0.08, 1.0)
     noise_kinds: tuple[NoiseKind, ...] = ("gauss", "laplace", "gamma", "ar1")
     waveforms: tuple[str, ...] = (
@@ -77,7 +77,7 @@ class PatternRanges:
 
 SEEN: Final = PatternRanges()
 UNSEEN: Final = PatternRanges(
-    samples=(1100, 2048),
+    samples=(2100, 3200),
     noise_level=(1.0, 1.3),
     noise_kinds=("student_t", "quantised", "proportional"),
     waveforms=("triangle", "rectified", "bumps"),

@@ -67,18 +67,37 @@ WAVEFORMS: Final[dict[str, Callable[[Series, np.random.Generator, float], Series
 def periodic(
     rng: np.random.Generator, samples: int, *, waveform: str, least_cycles: float
 ) -> Shape:
-    """Repeat a waveform with one fixed period, of a height that varies by a tenth, on a line."""
+    """Repeat a waveform with one fixed period, as loads do: not quite alike, on a moving level.
+
+    Heights of cycles vary by up to a fifth; in one window of four, two of every seven cycles are
+    lower. In half of the windows each, the level lies on a line, and it wanders: an AR(1) process
+    that forgets itself within a period.
+    """
     longest = samples / least_cycles
     steps = float(np.exp(rng.uniform(np.log(SHORTEST_PERIOD_STEPS), np.log(longest))))
     phase = np.arange(samples) / steps + rng.random()
     wave = WAVEFORMS[waveform](phase, rng, steps)
     wave = wave - wave.mean()
     cycle = np.floor(phase).astype(np.intp)
-    height = np.clip(rng.normal(1.0, 0.1, size=cycle[-1] + 1), 0.7, 1.3)
+    height = np.clip(rng.normal(1.0, rng.uniform(0.02, 0.2), size=cycle[-1] + 1), 0.5, 1.5)
+    if rng.random() < 0.25:
+        height[np.arange(height.size) % 7 >= 5] *= rng.uniform(0.5, 0.9)
     wave = rng.choice((-1.0, 1.0)) * wave * height[cycle]
     wave = wave / wave.std()
-    slope = rng.uniform(-1, 1) if rng.random() < 0.5 else 0.0
-    return Shape(signal=wave + slope * np.linspace(-0.5, 0.5, samples), period_steps=steps)
+    if rng.random() < 0.5:
+        wave = wave + rng.uniform(-1.5, 1.5) * np.linspace(-0.5, 0.5, samples)
+    if rng.random() < 0.5:
+        relaxation = np.exp(rng.uniform(np.log(2.0), np.log(max(3.0, steps))))
+        wave = wave + rng.uniform(0.2, 0.8) * _wander(rng, samples, relaxation)
+    return Shape(signal=wave, period_steps=steps)
+
+
+def _wander(rng: np.random.Generator, samples: int, relaxation: float) -> Series:
+    """Return an AR(1) process of standard deviation 1 that forgets itself in `relaxation` steps."""
+    burn_in = round(8 * relaxation)
+    shocks = rng.standard_normal(samples + burn_in)
+    path = np.asarray(lfilter([1.0], [1.0, -np.exp(-1 / relaxation)], shocks))[burn_in:]
+    return np.asarray(path / path.std())
 
 
 def cyclic(rng: np.random.Generator, samples: int) -> Shape:
@@ -170,17 +189,17 @@ def irregular(rng: np.random.Generator, samples: int) -> Shape:
     long, or, three times in ten, a random walk.
     """
     relaxation = max(4.0, rng.uniform(0.01, 0.06) * samples)
-    burn_in = round(8 * relaxation)
-    shocks = rng.standard_normal(samples + burn_in)
     kind = rng.random()
-    if kind < 0.3:
-        path = np.cumsum(shocks)[:samples]
-    elif kind < 0.75:
-        path = np.asarray(lfilter([1.0], [1.0, -np.exp(-1 / relaxation)], shocks))[burn_in:]
-    else:
-        path = shocks[np.cumsum(rng.random(samples) < 1 / relaxation)]
+    if kind < 0.45:
+        return Shape(signal=_wander(rng, samples, relaxation))
+    shocks = rng.standard_normal(samples)
+    path = (
+        np.cumsum(shocks)
+        if kind < 0.75
+        else shocks[np.cumsum(rng.random(samples) < 1 / relaxation)]
+    )
     spread = path.std()
-    return Shape(signal=path / spread if spread > 0 else shocks[:samples])
+    return Shape(signal=path / spread if spread > 0 else shocks)
 
 
 SHAPES: Final[dict[str, Callable[[np.random.Generator, int], Shape]]] = {
