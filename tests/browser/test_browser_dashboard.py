@@ -99,7 +99,7 @@ def open_page(url: str, name: str, folder: Path) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     base = [
         *("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-        *(f"--user-data-dir={folder / 'chromium'}", "--window-size=1400,900"),
+        *(f"--user-data-dir={folder / 'chromium'}", "--window-size=1400,1200"),
         "--virtual-time-budget=20000",
     ]
     subprocess.run(
