@@ -226,6 +226,17 @@ def test_the_metric_that_moved_is_the_one_named():
     assert alert.metric == "cpu_ratio"
 
 
+def test_a_change_below_the_least_one_raises_no_alert_and_keeps_its_score():
+    data = series(jump_at=1200)
+    config = SMALL.model_copy(update={"least_change": {"value": 50.0}})
+
+    free, bound = (AnomalyDetector(c).detect(data) for c in (SMALL, config))
+
+    assert free.alerts
+    assert bound.alerts == ()
+    np.testing.assert_array_equal(free.score_T, bound.score_T)
+
+
 def test_a_stream_refuses_older_samples_and_other_metrics():
     stream = AnomalyDetector(SMALL).stream(["value"], step_s=STEP_S)
     stream.push({"ts": [0.0, 300.0], "value": [1.0, 2.0]})

@@ -94,6 +94,8 @@ class Detection:
     """Score of each metric, -log10 of a probability."""
     score_T: NDArray[np.float64]
     """Largest over the metrics."""
+    alerting_T: NDArray[np.float64]
+    """`score_T` without samples that moved less than `least_change`; what the threshold is for."""
     p_value_T: NDArray[np.float64]
     threshold: float
     fallback_T: NDArray[np.object_]

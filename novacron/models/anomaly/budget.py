@@ -49,7 +49,7 @@ class AlertCurve:
             return float(y[0] + (want - x[0]) * (y[-1] - y[0]) / (x[-1] - x[0]))
         if want > x[-1]:
             slope = (y[-1] - y[0]) / (x[-1] - x[0])
-            return float(max(y[-1] + (want - x[-1]) * slope, 0.5 * y[-1]))
+            return float(max(y[-1] + (want - x[-1]) * slope, min(0.5, y[-1])))
         return float(np.interp(want, x, y))
 
 

@@ -32,6 +32,9 @@ class EpisodeConfig(BaseModel):
 
     quiet_h: float = Field(default=12.0, gt=0, le=168)
     """An episode ends when nothing exceeded the threshold for this long."""
+    confirm_samples: int = Field(default=1, ge=1, le=1000)
+    """Samples in a row that must exceed the threshold before one alerts: 2 ignores what is over
+    with the next sample, and alerts one sample later."""
     escalation_ratio: float = Field(default=2.0, ge=1, le=100)
     """A sample inside an episode raises another alert when its score is this many times that of
     the alert before."""
@@ -83,5 +86,8 @@ class AnomalyConfig(BaseModel):
     """Newest scores that a tail is fitted on."""
     extra_metrics: tuple[str, ...] = ()
     """Names of metrics beyond those of the telemetry tables and `value`."""
+    least_change: dict[str, float] = {}
+    """Metric to the distance from the median of the day before, in the metric's unit, below which
+    a sample raises no alert however surprising: 0.1 for `cpu_ratio` ignores a jump from 1 to 5 %."""
     longest_series: int = Field(default=1_000_000, ge=1024)
     """More samples than this in one call are refused."""

@@ -143,7 +143,7 @@ class AnomalyDetector:
             answer = self.open_entity(entity_id, series.metrics, series.step_s).push(
                 series, threshold=self.threshold, made_at=self.clock()
             )
-            scored.append((series, answer.score_T))
+            scored.append((series, answer.alerting_T))
         curve = count_curve(scored, self.config)
         return AnomalyDetector(
             self.config,

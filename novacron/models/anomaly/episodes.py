@@ -23,7 +23,7 @@ class Raised:
 class EpisodeGrouper:
     """Decides, sample after sample, whether an alert is raised.
 
-    A sample above the threshold opens an episode when nothing was above it for `quiet_h`; inside
+    A sample above the threshold, the last of `confirm_samples` such in a row, opens an episode when nothing was above it for `quiet_h`; inside
     an episode it raises again only at `escalation_ratio` times the score of the last alert.
     """
 
@@ -32,19 +32,30 @@ class EpisodeGrouper:
         self._last_above_s = -np.inf
         self._reference = 0.0
         self._episode = 0
+        self._seen = 0
+        self._last_above = -2
+        self._streak = 0
 
     def push(self, ts_s: Floats, score_T: Floats, threshold: float) -> list[Raised]:
         """Return the alerts that samples raise, in order of time."""
         raised = []
         for row in np.flatnonzero(score_T >= threshold):
             now_s, score = float(ts_s[row]), float(score_T[row])
+            if not self._confirmed(self._seen + int(row)):
+                continue
             fresh = now_s - self._last_above_s > 3600 * self._config.quiet_h
             if fresh or score >= self._config.escalation_ratio * self._reference:
                 self._episode += fresh
                 self._reference = score
                 raised.append(Raised(row=int(row), episode=self._episode, escalation=not fresh))
             self._last_above_s = now_s
+        self._seen += len(score_T)
         return raised
+
+    def _confirmed(self, number: int) -> bool:
+        self._streak = self._streak + 1 if number == self._last_above + 1 else 1
+        self._last_above = number
+        return self._streak >= self._config.confirm_samples
 
 
 def severity(score: float, threshold: float, config: EpisodeConfig) -> Severity:

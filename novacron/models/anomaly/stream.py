@@ -32,6 +32,8 @@ from novacron.models.anomaly.warmup import FALLBACK
 Floats = NDArray[np.float64]
 
 DAY_S: Final = 86_400.0
+_LEAST_THRESHOLD: Final = 0.5
+"""No budget leads to a threshold below this; what scores less needs no second look."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,18 @@ def day_samples(step_s: float) -> int:
 def p_value(score_T: Floats, metrics: int) -> Floats:
     """Return the bound of `Alert.p_value` for scores that are the largest over the metrics."""
     return np.minimum(1.0, metrics * np.e * 10.0**-score_T)
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """What is known while the alerts of one push are written; `known_HM` ends with its samples."""
+
+    series: MetricSeries
+    scored: tuple[Scored, ...]
+    known_HM: Floats
+    alerting_TM: Floats
+    threshold: float
+    made_at: datetime
 
 
 class EntityStream:
@@ -111,9 +125,11 @@ class EntityStream:
         score_T = surprise_TM.max(axis=1)
         known_HM = np.concatenate([self._newest_HM, series.value_TM])
         self._moved_M |= (known_HM != known_HM[:1]).any(axis=0)
+        alerting_TM = self._material(surprise_TM, known_HM)
+        alerting_T = alerting_TM.max(axis=1)
+        push = _Push(series, tuple(scored), known_HM, alerting_TM, threshold, made_at)
         alerts = tuple(
-            self._alert(raised, series, scored, known_HM, threshold, made_at)
-            for raised in self._raise(series.ts_s, score_T, threshold)
+            self._alert(raised, push) for raised in self._raise(series.ts_s, alerting_T, threshold)
         )
         self._newest_HM = known_HM[-self._day :].copy()
         self._newest_s = float(series.ts_s[-1])
@@ -123,6 +139,7 @@ class EntityStream:
             ts_s=series.ts_s,
             surprise_TM=surprise_TM,
             score_T=score_T,
+            alerting_T=alerting_T,
             p_value_T=p_value(score_T, len(self.metrics)),
             threshold=threshold,
             fallback_T=np.where(scored[0].warm_T, "", FALLBACK).astype(object),
@@ -152,6 +169,21 @@ class EntityStream:
                 expected=f"a time after {self._newest_s:.3f}, the newest sample pushed",
             )
 
+    def _material(self, surprise_TM: Floats, known_HM: Floats) -> Floats:
+        """Return the surprises with those of samples that hardly moved set to 0."""
+        out_TM = surprise_TM.copy()
+        before = len(known_HM) - len(surprise_TM)
+        for number, metric in enumerate(self.metrics):
+            least = self._config.least_change.get(metric, 0.0)
+            if least == 0:
+                continue
+            for row in np.flatnonzero(surprise_TM[:, number] >= _LEAST_THRESHOLD):
+                at = before + int(row)
+                past_H = known_HM[max(0, at - self._day) : max(at, 1), number]
+                if abs(known_HM[at, number] - np.median(past_H)) < least:
+                    out_TM[row, number] = 0.0
+        return out_TM
+
     def _raise(self, ts_s: Floats, score_T: Floats, threshold: float) -> list[Raised]:
         """Group in and outside maintenance apart, so that what lasts alerts when it is over."""
         kept_T = np.array([self._in_maintenance(at_s) for at_s in ts_s], dtype=bool)
@@ -162,20 +194,12 @@ class EntityStream:
     def _in_maintenance(self, at_s: float) -> bool:
         return any(window.covers(self.entity_id, at_s) for window in self._maintenance)
 
-    def _alert(
-        self,
-        raised: Raised,
-        series: MetricSeries,
-        scored: Sequence[Scored],
-        known_HM: Floats,
-        threshold: float,
-        made_at: datetime,
-    ) -> Alert:
-        row = raised.row
-        number = int(np.argmax([one.surprise_T[row] for one in scored]))
-        one, metric = scored[number], self.metrics[number]
-        at = len(known_HM) - len(series) + row
-        past_H = known_HM[max(0, at - self._day) : max(at, 1), number]
+    def _alert(self, raised: Raised, push: _Push) -> Alert:
+        row, series, threshold = raised.row, push.series, push.threshold
+        number = int(np.argmax(push.alerting_TM[row]))
+        one, metric = push.scored[number], self.metrics[number]
+        at = len(push.known_HM) - len(series) + row
+        past_H = push.known_HM[max(0, at - self._day) : max(at, 1), number]
         lower, upper = usual_range(past_H)
         value, at_s = float(series.value_TM[row, number]), float(series.ts_s[row])
         kind = kind_of(metric, rising=value >= float(np.median(past_H)))
@@ -209,9 +233,9 @@ class EntityStream:
             fallback="" if warm else FALLBACK,
             model_name=self._provenance.name,
             model_version=self._provenance.version,
-            made_at=made_at,
+            made_at=push.made_at,
             horizon_s=0.0,
-            valid_until=made_at + timedelta(hours=self._config.episodes.quiet_h),
+            valid_until=push.made_at + timedelta(hours=self._config.episodes.quiet_h),
             features_hash=features_hash(),
         )
 

@@ -116,6 +116,17 @@ def test_an_episode_ends_after_its_quiet_time():
     assert [(one.row, one.episode) for one in raised] == [(0, 1), (2, 2)]
 
 
+def test_what_is_over_with_the_next_sample_can_be_left_out():
+    grouper = EpisodeGrouper(EpisodeConfig(confirm_samples=2))
+    ts_s = 600 * np.arange(6.0)
+
+    first = grouper.push(ts_s[:4], np.array([3.0, 0, 0, 3]), 2.0)
+    second = grouper.push(ts_s[4:], np.array([3.0, 3]), 2.0)
+
+    assert first == []
+    assert [one.row for one in second] == [0]
+
+
 def test_grouping_does_not_depend_on_how_samples_are_cut():
     score = np.random.default_rng(3).exponential(size=500)
     ts_s = 600 * np.arange(500.0)
