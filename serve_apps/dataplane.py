@@ -25,7 +25,7 @@ from serve_apps.messages import Codec, InferAnswer, InferRequest
 from serve_apps.metrics import ServingMetrics, Timing
 
 SERVER_NAME: Final = "novacron"
-EXTENSIONS: Final[tuple[str, ...]] = ()
+EXTENSIONS: Final = ("binary_tensor_data",)
 CANCELLED_STATUS: Final = 499
 """Counted when the caller left before its answer; nobody receives it."""
 

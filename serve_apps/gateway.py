@@ -21,8 +21,8 @@ from novacron.errors import (
     UnreadableInputError,
 )
 from serve_apps.dataplane import DataPlane
-from serve_apps.messages import Codec
-from serve_apps.oip import OipJson, encode_error
+from serve_apps.oip import encode_error
+from serve_apps.oip_binary import HEADER_LENGTH, OipHttp
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID_HEADER: Final = "x-request-id"
 _AUTO_GZIP_OR_ZLIB: Final = 47  # zlib: 15-bit window + 32, the header tells which
-_JSON_CODEC: Final = OipJson()
 _ROUTES: Final = re.compile(
     r"/v2(?:/health/(live|ready)|/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?)?/?"
 )
@@ -48,7 +47,7 @@ class CallerGoneError(Exception):
 
 @dataclass(slots=True)
 class Response:
-    """What goes back: status, JSON body, extra headers."""
+    """What goes back: status, body, and headers beside the length; JSON unless they say else."""
 
     status: int
     body: bytes
@@ -161,7 +160,8 @@ class Gateway:
             self._plane.count_refusal(name, version, error)
             raise
         reply = await self._plane.infer(name, version, body, codec)
-        return Response(200, reply.body, {"server-timing": reply.timing.to_header()})
+        answer_headers = codec.answer_headers | {"server-timing": reply.timing.to_header()}
+        return Response(200, reply.body, answer_headers)
 
     async def _read_body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """Read and unpack a body, never holding more than the limit.
@@ -223,20 +223,22 @@ def _content_length(headers: Mapping[str, str]) -> int | None:
     return int(declared[:18]) if declared.isdecimal() else None
 
 
-def codec_for(headers: Mapping[str, str]) -> Codec:
-    """Choose the wire format of a body by its headers.
+def codec_for(headers: Mapping[str, str]) -> OipHttp:
+    """Make the codec of one request from its headers.
 
     Raises:
-        UnreadableInputError: A format that is not served.
+        UnreadableInputError: The header of the binary tensor extension is no length.
     """
-    if "inference-header-content-length" in headers:
+    given = headers.get(HEADER_LENGTH)
+    if given is None:
+        return OipHttp()
+    if not (given.isascii() and given.isdecimal()):
         raise UnreadableInputError(
             field="Inference-Header-Content-Length",
-            got=headers["inference-header-content-length"],
-            expected="a JSON body without binary tensors",
-            remedy="Send every tensor's data in the JSON (tritonclient: binary_data=False).",
+            got=given,
+            expected="the length of the JSON in bytes",
         )
-    return _JSON_CODEC
+    return OipHttp(int(given[:18]))
 
 
 def _refuse(error: NovacronError, request_id: str) -> Response:

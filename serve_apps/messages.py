@@ -1,4 +1,4 @@
-"""One inference request and its answer, free of any wire format, and what a wire format offers."""
+"""One inference request and its answer, free of any wire format, and what all formats share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,6 +6,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from novacron.errors import InvalidInputError, SchemaError
 
 WIRE_DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
     "BOOL": np.dtype(np.bool_),
@@ -25,6 +27,9 @@ WIRE_DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
 """Datatypes of the Open Inference Protocol; BYTES elements are held as `str`."""
 
 DATATYPE_OF: Final = {dtype: name for name, dtype in WIRE_DTYPES.items()}
+
+MAX_ID_CHARS: Final = 256
+MAX_DIMENSIONS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,3 +74,45 @@ class Codec(Protocol):
     def encode(self, answer: InferAnswer) -> bytes:
         """Write one answer."""
         ...
+
+
+def check_id(request_id: object) -> str | None:
+    """Return the caller's own id of the request.
+
+    Raises:
+        SchemaError: It is no string, or too long.
+    """
+    if request_id is None or (isinstance(request_id, str) and len(request_id) <= MAX_ID_CHARS):
+        return request_id
+    raise unexpected("id", request_id, f"a string of at most {MAX_ID_CHARS} characters")
+
+
+def check_shape(shape: object, name: str) -> list[int]:
+    """Return the shape of an input as the caller wrote it.
+
+    Raises:
+        SchemaError: It is no list of lengths of at least 1, rows first.
+    """
+    if not isinstance(shape, list) or not shape or any(type(d) is not int for d in shape):
+        raise unexpected(f"{name}.shape", shape, "a list of whole numbers, rows first")
+    if min(shape) < 1 or len(shape) > MAX_DIMENSIONS:
+        raise unexpected(
+            f"{name}.shape",
+            str(shape[: MAX_DIMENSIONS + 1]),
+            f"at least one row, and 1 to {MAX_DIMENSIONS} lengths of at least 1",
+        )
+    return shape
+
+
+def unexpected(field: str, got: object, expected: str) -> InvalidInputError:
+    """Make the refusal of a value that is not what a request has there."""
+    # Containers are described, not shown: repr of a deeply nested list overflows the stack.
+    if isinstance(got, list):
+        got = f"a list of {len(got)}"
+    elif isinstance(got, dict):
+        got = f"an object with {len(got)} keys"
+    elif isinstance(got, str):
+        got = got[:120]
+    elif got is None:
+        got = "null or nothing"
+    return SchemaError(field=field, got=got, expected=expected)

@@ -13,16 +13,22 @@ import orjson
 from numpy.typing import NDArray
 
 from novacron.errors import (
-    InvalidInputError,
     NovacronError,
     OutOfRangeError,
     SchemaError,
     UnreadableInputError,
 )
-from serve_apps.messages import DATATYPE_OF, WIRE_DTYPES, InferAnswer, InferRequest
+from serve_apps.messages import (
+    DATATYPE_OF,
+    WIRE_DTYPES,
+    InferAnswer,
+    InferRequest,
+    check_id,
+    check_shape,
+    unexpected,
+)
+from serve_apps.tensor_bytes import BinaryPart, unpack
 
-MAX_ID_CHARS: Final = 256
-MAX_DIMENSIONS: Final = 8
 _NO_JSON_FORM: Final = frozenset({"FP16"})
 _JSON_DATATYPES: Final = tuple(name for name in WIRE_DTYPES if name not in _NO_JSON_FORM)
 _ELEMENT_TYPES: Final[dict[str, frozenset[type]]] = {
@@ -52,29 +58,40 @@ class OipJson:
             OutOfRangeError: A number is NaN, infinite or too large for its datatype.
             SchemaError: A key is missing or mistyped, or data does not fill its shape.
         """
-        document = _object(parse_json(body), "body")
-        request_id = document.get("id")
-        if request_id is not None and not (
-            isinstance(request_id, str) and len(request_id) <= MAX_ID_CHARS
-        ):
-            raise _unexpected("id", request_id, f"a string of at most {MAX_ID_CHARS} characters")
-        return InferRequest(
-            tensors=_read_inputs(document.get("inputs")),
-            outputs=_read_outputs(document.get("outputs")),
-            request_id=request_id,
-            parameters=_object(document.get("parameters") or {}, "parameters"),
-        )
+        return read_request(parse_json(body))
 
     def encode(self, answer: InferAnswer) -> bytes:
         """Write `{"model_name", "model_version", "id"?, "outputs": [...]}` with flat data."""
-        document: dict[str, Any] = {
-            "model_name": answer.model_name,
-            "model_version": answer.model_version,
-        }
-        if answer.request_id is not None:
-            document["id"] = answer.request_id
-        document["outputs"] = [_write_tensor(*item) for item in answer.tensors.items()]
-        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(describe_answer(answer), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def read_request(parsed: object, tail: BinaryPart | None = None) -> InferRequest:
+    """Read a parsed document; inputs with a `binary_data_size` take their data from `tail`.
+
+    Raises:
+        OutOfRangeError: A number is too large for its datatype.
+        SchemaError: A key is missing or mistyped, or data does not fill its shape.
+        UnreadableInputError: The tail is too short, or its bytes are no such elements.
+    """
+    document = _object(parsed, "body")
+    return InferRequest(
+        tensors=_read_inputs(document.get("inputs"), tail),
+        outputs=_read_outputs(document.get("outputs")),
+        request_id=check_id(document.get("id")),
+        parameters=_object(document.get("parameters") or {}, "parameters"),
+    )
+
+
+def describe_answer(answer: InferAnswer) -> dict[str, Any]:
+    """Return an answer as a document that orjson can write, every tensor's data in it."""
+    document: dict[str, Any] = {
+        "model_name": answer.model_name,
+        "model_version": answer.model_version,
+    }
+    if answer.request_id is not None:
+        document["id"] = answer.request_id
+    document["outputs"] = [_write_tensor(*item) for item in answer.tensors.items()]
+    return document
 
 
 def parse_json(body: bytes) -> Any:
@@ -108,18 +125,18 @@ def encode_error(error: NovacronError, **extra: object) -> bytes:
     return orjson.dumps(error.to_dict() | extra, default=str)
 
 
-def _read_inputs(items: object) -> dict[str, NDArray[np.generic]]:
+def _read_inputs(items: object, tail: BinaryPart | None) -> dict[str, NDArray[np.generic]]:
     if not isinstance(items, list) or not items:
-        raise _unexpected("inputs", items, "a list with at least one tensor")
+        raise unexpected("inputs", items, "a list with at least one tensor")
     tensors: dict[str, NDArray[np.generic]] = {}
     for place, item in enumerate(items):
         tensor = _object(item, f"inputs[{place}]")
         name = tensor.get("name")
         if not isinstance(name, str) or not name:
-            raise _unexpected(f"inputs[{place}].name", name, "the tensor's name")
+            raise unexpected(f"inputs[{place}].name", name, "the tensor's name")
         if name in tensors:
-            raise _unexpected(f"inputs[{place}].name", name, "a name used only once")
-        tensors[name] = _read_tensor(tensor, name)
+            raise unexpected(f"inputs[{place}].name", name, "a name used only once")
+        tensors[name] = _read_tensor(tensor, name, tail)
     return tensors
 
 
@@ -127,34 +144,42 @@ def _read_outputs(items: object) -> tuple[str, ...]:
     if items is None:
         return ()
     if not isinstance(items, list):
-        raise _unexpected("outputs", items, 'a list of {"name": ...}')
+        raise unexpected("outputs", items, 'a list of {"name": ...}')
     names: list[str] = []
     for place, item in enumerate(items):
         name = _object(item, f"outputs[{place}]").get("name")
         if not isinstance(name, str) or not name or name in names:
-            raise _unexpected(f"outputs[{place}].name", name, "an output's name, used only once")
+            raise unexpected(f"outputs[{place}].name", name, "an output's name, used only once")
         names.append(name)
     return tuple(names)
 
 
-def _read_tensor(tensor: dict[str, Any], name: str) -> NDArray[np.generic]:
+def _read_tensor(
+    tensor: dict[str, Any], name: str, tail: BinaryPart | None
+) -> NDArray[np.generic]:
+    parameters = _object(tensor.get("parameters") or {}, f"{name}.parameters")
+    binary_size = parameters.get("binary_data_size")
+    known = _JSON_DATATYPES if binary_size is None else tuple(WIRE_DTYPES)
     datatype = tensor.get("datatype")
-    if not isinstance(datatype, str) or datatype not in _JSON_DATATYPES:
-        raise _unexpected(f"{name}.datatype", datatype, "one of " + ", ".join(_JSON_DATATYPES))
-    shape = tensor.get("shape")
-    if not isinstance(shape, list) or not shape or any(type(d) is not int for d in shape):
-        raise _unexpected(f"{name}.shape", shape, "a list of whole numbers, rows first")
-    if min(shape) < 1 or len(shape) > MAX_DIMENSIONS:
-        raise _unexpected(
-            f"{name}.shape",
-            str(shape[: MAX_DIMENSIONS + 1]),
-            f"at least one row, and 1 to {MAX_DIMENSIONS} lengths of at least 1",
-        )
+    if not isinstance(datatype, str) or datatype not in known:
+        raise unexpected(f"{name}.datatype", datatype, "one of " + ", ".join(known))
+    shape = check_shape(tensor.get("shape"), name)
+    dtype = WIRE_DTYPES[datatype]
+    if binary_size is not None:
+        if tail is None or "data" in tensor:
+            raise SchemaError(
+                field=f"{name}.parameters.binary_data_size",
+                got=binary_size,
+                expected="data in the JSON, or behind it and Inference-Header-Content-Length "
+                "with the length of the JSON, but not both",
+            )
+        n_elements = math.prod(shape)
+        return unpack(tail.take(binary_size, name), dtype, n_elements, name).reshape(shape)
     data = tensor.get("data")
     if not isinstance(data, list):
-        raise _unexpected(f"{name}.data", data, "a list, flat in row-major order or nested")
+        raise unexpected(f"{name}.data", data, "a list, flat in row-major order or nested")
     flat = _flatten(data, shape, name)
-    return _build(flat, WIRE_DTYPES[datatype], name).reshape(shape)
+    return _build(flat, dtype, name).reshape(shape)
 
 
 def _flatten(data: list[Any], shape: list[int], name: str) -> list[Any]:
@@ -188,7 +213,7 @@ def _build(flat: list[Any], dtype: np.dtype[np.generic], name: str) -> NDArray[n
     if not set(map(type, flat)) <= allowed:
         place = next(i for i, value in enumerate(flat) if type(value) not in allowed)
         expected = f"{_ELEMENT_WORDS[dtype.kind]} ({DATATYPE_OF[dtype]})"
-        raise _unexpected(f"{name}.data[{place}]", flat[place], expected)
+        raise unexpected(f"{name}.data[{place}]", flat[place], expected)
     if dtype.kind in "iu" and flat:
         limits = np.iinfo(cast(np.dtype[np.integer[Any]], dtype))
         _check_bounds(flat, limits.min, limits.max, name, dtype)
@@ -224,18 +249,5 @@ def _write_tensor(name: str, array: NDArray[np.generic]) -> dict[str, Any]:
 
 def _object(value: object, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _unexpected(field, value, "a JSON object")
+        raise unexpected(field, value, "a JSON object")
     return value
-
-
-def _unexpected(field: str, got: object, expected: str) -> InvalidInputError:
-    # Containers are described, not shown: repr of a deeply nested list overflows the stack.
-    if isinstance(got, list):
-        got = f"a list of {len(got)}"
-    elif isinstance(got, dict):
-        got = f"an object with {len(got)} keys"
-    elif isinstance(got, str):
-        got = got[:120]
-    elif got is None:
-        got = "null or nothing"
-    return SchemaError(field=field, got=got, expected=expected)

@@ -285,13 +285,72 @@ async def test_too_many_rows_get_a_413(make_service, mean_model, infer_body):
     assert response.json()["code"] == "PayloadTooLargeError"
 
 
-async def test_a_binary_tensor_body_is_refused_in_words(service):
-    response = await service.client.post(
-        URL, content=b"{}", headers={"Inference-Header-Content-Length": "2"}
-    )
+def binary_body(rows, **document):
+    data = np.asarray(rows, dtype="<f8")
+    tensor = {
+        "name": "x_mbps",
+        "shape": list(data.shape),
+        "datatype": "FP64",
+        "parameters": {"binary_data_size": data.nbytes},
+    }
+    head = orjson.dumps({"inputs": [tensor]} | document)
+    return head + data.tobytes(), {"Inference-Header-Content-Length": str(len(head))}
+
+
+async def test_a_binary_request_gets_the_bits_that_json_gets(service, infer_body):
+    rows = np.random.default_rng(5).uniform(0, 900, size=(9, 3))
+    asked = {"parameters": {"binary_data_output": True}}
+    content, headers = binary_body(rows, outputs=[{"name": "mean_mbps"}], **asked)
+
+    binary = await service.client.post(URL, content=content, headers=headers)
+    plain = await service.client.post(URL, json=infer_body(rows.tolist()))
+
+    head_bytes = int(binary.headers["inference-header-content-length"])
+    output = orjson.loads(binary.content[:head_bytes])["outputs"][0]
+    assert binary.headers["content-type"] == "application/octet-stream"
+    assert "server-timing" in binary.headers
+    assert output["parameters"] == {"binary_data_size": 72}
+    assert binary.content[head_bytes:] == np.array(plain.json()["outputs"][0]["data"]).tobytes()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+async def test_a_packed_binary_request_is_unpacked_as_a_whole(service, pack):
+    content, headers = binary_body([[1.0, 3.0]])
+    encoding = {"Content-Encoding": "gzip" if pack is gzip.compress else "deflate"}
+
+    response = await service.client.post(URL, content=pack(content), headers=headers | encoding)
+
+    assert response.json()["outputs"][0]["data"] == [2.0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 1e6])
+async def test_a_binary_number_out_of_range_is_refused_as_in_json(service, value):
+    content, headers = binary_body([[1.0, value]])
+
+    response = await service.client.post(URL, content=content, headers=headers)
 
     assert response.status_code == 400
-    assert "binary" in response.json()["expected"]
+    assert response.json()["code"] == "OutOfRangeError"
+    assert response.json()["field"] == "x_mbps[0, 1]"
+
+
+@pytest.mark.parametrize("length", ["", "-1", "1.5", "9999", "9" * 30, "abc", "\u00b2"])
+async def test_a_wrong_length_of_the_json_gets_a_clear_400(service, length):
+    content, _ = binary_body([[1.0]])
+    headers = {b"Inference-Header-Content-Length": length.encode("latin-1")}
+
+    response = await service.client.post(URL, content=content, headers=headers)
+
+    assert response.status_code == 400
+    assert response.json()["field"] == "Inference-Header-Content-Length"
+
+
+async def test_a_refused_binary_request_is_counted_for_its_model(service):
+    await service.client.post(
+        URL, content=b"{}", headers={"Inference-Header-Content-Length": "many"}
+    )
+
+    assert service.metrics.total("novacron_served_requests", "mean", "1", "400") == 1
 
 
 async def test_an_overloaded_model_answers_429_with_retry_after(
