@@ -20,8 +20,10 @@ LEAST_CYCLES: Final = 2.8
 MOST_HARMONICS: Final = 6
 _OVERSAMPLING: Final = 8
 _CANDIDATES: Final = 3
-_STEPS: Final = 6
+_STEPS: Final = 5
 _NEARLY: Final = 0.9
+_ROUGHLY: Final = 0.75
+_CLOSE_ENOUGH: Final = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +66,7 @@ def find_cycle(residual_T: Floats, present_T: Bools, rho_L: Floats) -> Cycle:
         for frequency, harmonics in _candidates(power_K, residual_T.size, int(present_T.sum()))
     ]
     best = min(fits, key=lambda fit: fit.criterion)
-    best = _without_multiples(best, residual_T, present_T)
+    best = _without_multiples(best, power_K, residual_T, present_T)
     period = 1 / best.frequency
     near, far = _recurrence(rho_L, period)
     return Cycle(
@@ -137,37 +139,36 @@ class _Fit:
 def _refine(residual_T: Floats, present_T: Bools, frequency: float, harmonics: int) -> _Fit:
     """Fit line and harmonics exactly, the frequency by Gauss-Newton steps.
 
-    The floating line is what keeps the period unbiased when few cycles fit (generalised periodogram:
+    The floating line keeps the period unbiased when few cycles fit (generalised periodogram:
     Zechmeister and Kuerster 2009; with harmonics: Palmer 2009).
     """
     middle = (residual_T.size - 1) / 2
     t_T = np.flatnonzero(present_T).astype(np.float64) - middle
     y_T = residual_T[present_T]
-    count, bound = t_T.size, 0.5 / residual_T.size
+    bound = 0.5 / residual_T.size
     start, step = frequency, 0.0
     for _ in range(_STEPS):
         frequency = float(np.clip(frequency + step, max(start - bound, bound), start + bound))
-        design_TC = _design(t_T, frequency, harmonics)
-        gram_CC, side_C = design_TC.T @ design_TC, design_TC.T @ y_T
+        model_CT = _model(t_T, frequency, harmonics)
+        gram_CC, side_C = model_CT @ model_CT.T, model_CT @ y_T
         weight_C = _solve(gram_CC, side_C)
-        slope_T = _slope(t_T, design_TC, weight_C, harmonics)
-        full_TC = np.column_stack([design_TC, slope_T])
-        full_CC = full_TC.T @ full_TC
-        step = float(_solve(full_CC, full_TC.T @ y_T)[-1])
-        if abs(step) < 1e-6 * frequency:
+        slope_T = _slope(t_T, model_CT, weight_C, harmonics)
+        left_t = y_T - weight_C @ model_CT
+        # What of the slope the model cannot copy tells how far the frequency is off.
+        cross_C = model_CT @ slope_T
+        own = float(slope_T @ slope_T) - float(cross_C @ _solve(gram_CC, cross_C))
+        step = float(slope_T @ left_t) / own if own > 0 else 0.0
+        if abs(step) < _CLOSE_ENOUGH * frequency:
             break
-    left_t = y_T - design_TC @ weight_C
+    count, columns = t_T.size, len(side_C) + 1
     left, total = float(left_t @ left_t), float(y_T @ y_T)
     left_T = np.zeros(residual_T.size)
     left_T[present_T] = left_t
     rho = float(np.clip(lag1(left_T, present_T), 0.0, 0.95))
-    noise = left / max(1, count - full_CC.shape[0]) * (1 + rho) / (1 - rho)
-    unit_C = np.zeros(full_CC.shape[0])
-    unit_C[-1] = 1.0
-    variance = noise * float(_solve(full_CC, unit_C)[-1])
+    noise = left / max(1, count - columns) * (1 + rho) / (1 - rho)
     return _Fit(
         frequency=frequency,
-        error=float(np.sqrt(max(variance, 0.0))),
+        error=float(np.sqrt(noise / own)) if own > 0 else frequency,
         harmonics=harmonics,
         r2_ratio=1 - left / total,
         criterion=count * np.log(max(left / total, 1e-9)) + (2 * harmonics + 1) * np.log(count),
@@ -175,15 +176,17 @@ def _refine(residual_T: Floats, present_T: Bools, frequency: float, harmonics: i
     )
 
 
-def _without_multiples(best: _Fit, residual_T: Floats, present_T: Bools) -> _Fit:
+def _without_multiples(best: _Fit, power_K: Floats, residual_T: Floats, present_T: Bools) -> _Fit:
     """Return the fit at a half to a seventh of the period where that explains nearly as much.
 
     Cycles whose heights differ at random always fit a little better in pairs.
     """
     for divisor in (7, 6, 5, 4, 3, 2):
         frequency = divisor * best.frequency
-        harmonics = max(1, min(-(-best.harmonics // divisor) + 1, int(0.5 / frequency)))
         if frequency > 0.5:
+            continue
+        harmonics = max(1, min(-(-best.harmonics // divisor) + 1, int(0.5 / frequency)))
+        if _rough_r2(power_K, frequency, harmonics, residual_T.size) < _ROUGHLY * best.r2_ratio:
             continue
         shorter = _refine(residual_T, present_T, frequency, harmonics)
         if shorter.r2_ratio >= _NEARLY * best.r2_ratio:
@@ -191,28 +194,41 @@ def _without_multiples(best: _Fit, residual_T: Floats, present_T: Bools) -> _Fit
     return best
 
 
-def _design(t_T: Floats, frequency: float, harmonics: int) -> Floats:
-    angle_HT = 2 * np.pi * frequency * np.outer(np.arange(1, harmonics + 1), t_T)
-    scale = max(1.0, float(np.abs(t_T).max()))
-    return np.column_stack(
-        [np.ones(t_T.size), t_T / scale, np.cos(angle_HT).T, np.sin(angle_HT).T]
-    )
+def _rough_r2(power_K: Floats, frequency: float, harmonics: int, samples: int) -> float:
+    place_H = np.arange(1, harmonics + 1) * frequency * _OVERSAMPLING * samples
+    return float(power_K[np.minimum(np.round(place_H).astype(np.intp), power_K.size - 1)].sum())
 
 
-def _slope(t_T: Floats, design_TC: Floats, weight_C: Floats, harmonics: int) -> Floats:
+def _model(t_T: Floats, frequency: float, harmonics: int) -> Floats:
+    """Return the rows of the model: 1, a line, then cosines and sines of the harmonics."""
+    turn_T = np.exp(2j * np.pi * frequency * t_T)
+    model_CT = np.empty((2 + 2 * harmonics, t_T.size))
+    model_CT[0] = 1.0
+    model_CT[1] = t_T / max(1.0, -float(t_T[0]))
+    power_T = turn_T
+    for number in range(harmonics):
+        if number:
+            power_T = power_T * turn_T
+        model_CT[2 + number] = power_T.real
+        model_CT[2 + harmonics + number] = power_T.imag
+    return model_CT
+
+
+def _slope(t_T: Floats, model_CT: Floats, weight_C: Floats, harmonics: int) -> Floats:
     """Return the derivative of the fitted harmonics by the frequency."""
     number_H = np.arange(1, harmonics + 1)
-    cos_TH, sin_TH = design_TC[:, 2 : 2 + harmonics], design_TC[:, 2 + harmonics :]
+    cos_HT, sin_HT = model_CT[2 : 2 + harmonics], model_CT[2 + harmonics :]
     a_H, b_H = weight_C[2 : 2 + harmonics], weight_C[2 + harmonics :]
-    return np.asarray(2 * np.pi * t_T * (cos_TH @ (number_H * b_H) - sin_TH @ (number_H * a_H)))
+    change_T = (number_H * b_H) @ cos_HT - (number_H * a_H) @ sin_HT
+    return np.asarray(2 * np.pi * t_T * change_T)
 
 
 def _solve(gram_CC: Floats, side_C: Floats) -> Floats:
-    # A hair of ridge: two samples a cycle leave the sine without support. The columns differ by
-    # many orders of magnitude, so they are scaled first.
-    scale_C = np.sqrt(np.maximum(np.diag(gram_CC), 1e-300))
-    scaled_CC = gram_CC / np.outer(scale_C, scale_C) + 1e-10 * np.eye(side_C.size)
-    return np.asarray(np.linalg.solve(scaled_CC, side_C / scale_C)) / scale_C
+    # A hair of ridge: at two samples a cycle the sine has no support. All columns are of size 1.
+    ridged_CC = gram_CC.copy()
+    ridged_CC.flat[:: side_C.size + 1] *= 1 + 1e-10
+    ridged_CC.flat[:: side_C.size + 1] += 1e-9
+    return np.asarray(np.linalg.solve(ridged_CC, side_C))
 
 
 def _fisher_log10_p(power_K: Floats) -> float:
