@@ -5,10 +5,11 @@ where `--keep` left it running.
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +21,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 
-from novacron.errors import GateRefusedError, NovacronError
+from novacron.errors import GateRefusedError, ModelNotFoundError, NotReadyError, NovacronError
 from novacron.registry.records import LoadedModel
 from novacron.registry.store import ModelStore
+from novacron.telemetry.traces import Trace
 from ray_jobs import serving
 from ray_jobs.answers import configure_logging, print_error, progress_bar
 from ray_jobs.cluster import LocalCluster
@@ -40,6 +42,7 @@ from ray_jobs.training_data import link_table, load_training_data
 
 MODEL: Final = "bandwidth"
 _ROWS_TO_FORECAST: Final = 20_000
+_SWAP_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,8 +129,10 @@ class Demo:
         try:
             return promote(registry_config(), MODEL, version, gate, why="demo") | {"passed": True}
         except GateRefusedError as error:
-            # Serving the newest good model is the point of the gate; without any there is none.
-            champion = ModelStore.connect(registry_config()).card(MODEL)
+            try:
+                champion = ModelStore.connect(registry_config()).card(MODEL)
+            except ModelNotFoundError:
+                raise error from None
             self._say(f"  refused, the champion of {champion.created_at:%Y-%m-%d} stays")
             return {"model": MODEL, "passed": False, "refused": str(error)}
 
@@ -138,7 +143,7 @@ class Demo:
         self._say("Asking it, beside the same model in this process")
         window = self._example_window()
         with httpx.Client(base_url=url, timeout=30.0) as client:
-            answer = infer(client, MODEL, window)
+            answer = _answer_of_version(client, window, loaded.version)
             sizes = ((1, 200), (100, 60))
             probes = [
                 measure(
@@ -159,16 +164,17 @@ class Demo:
         }
 
     def _example_window(self) -> dict[str, NDArray[np.float64]]:
-        trace = next(iter(self._traces().values()))[0]
+        trace = next(iter(self._traces.values()))[0]
         return {"bandwidth_mbps": np.array(trace.bandwidth_mbps[None, :64])}
 
-    def _traces(self) -> Any:
+    @functools.cached_property
+    def _traces(self) -> Mapping[str, tuple[Trace, ...]]:
         config = load_config(self._request.config, trainer_of(MODEL).config_model)
         return load_training_data(config.data, self._request.data).traces_by_class
 
     def _forecast_file(self, loaded: LoadedModel) -> dict[str, Any]:
         self._say("Forecasting a Parquet file of telemetry")
-        traces = [trace for members in self._traces().values() for trace in members]
+        traces = [trace for members in self._traces.values() for trace in members]
         table = link_table(traces).slice(0, _ROWS_TO_FORECAST)
         source = self._folder / "telemetry.parquet"
         pq.write_table(table, source)
@@ -186,6 +192,23 @@ class Demo:
             "mlflow": f"mlflow ui --backend-store-uri {registry.location}",
             "stop": "novacron down",
         }
+
+
+def _answer_of_version(
+    client: httpx.Client, window: Mapping[str, NDArray[np.float64]], version: str
+) -> dict[str, Any]:
+    """Ask until the wanted version answers: a running replica swaps a new champion in by itself."""
+    deadline = time.monotonic() + _SWAP_TIMEOUT_S
+    while True:
+        answer = infer(client, MODEL, window)
+        if answer.get("model_version") == version:
+            return answer
+        if time.monotonic() > deadline:
+            raise NotReadyError(
+                f"The endpoint still answers with version {answer.get('model_version')}, "
+                f"not with the champion, {version}."
+            )
+        time.sleep(0.5)
 
 
 def run_demo(request: DemoRequest) -> int:

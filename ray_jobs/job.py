@@ -1,5 +1,6 @@
 """The frame of every job: logging on, one JSON line out, an exit code, failures counted."""
 
+import getpass
 import os
 from collections.abc import Callable
 
@@ -39,3 +40,11 @@ def _count_failure(name: str, code: str) -> None:
     from ray.util import metrics
 
     JOB_ERRORS.create(metrics).inc(1, tags={"job": name, "code": code})
+
+
+def user_name() -> str:
+    """Return who runs this, for the history of a model; a container may have a number only."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -49,10 +49,16 @@ class JobOutcome:
     exit_code: int | None
     """What the job's command returned; None if it never ran to its end."""
     message: str
+    """What Ray says about the end."""
     last_line: str
     """The last line the job wrote."""
     answer: dict[str, Any] | None
     """The last JSON object on a line of its own: what every job of this project ends with."""
+
+    @property
+    def never_began(self) -> bool:
+        """Whether the cluster failed to unpack the job's folder, so that no line of it ran."""
+        return self.status == "FAILED" and self.message.startswith("runtime_env setup failed")
 
 
 class Jobs:
@@ -76,17 +82,18 @@ class Jobs:
         self,
         command: Sequence[str],
         *,
-        working_dir: Path,
+        working_dir: Path | None,
         env: Mapping[str, str] | None = None,
         submission_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
         cpus: float = 0,
     ) -> str:
-        """Upload `working_dir`, start `command` in it, and return the submission id.
+        """Upload `working_dir`, start `command` in it, and return the submission id at once.
 
         Args:
             command: Program and arguments; quoted, so no shell reads them.
-            working_dir: Folder of code and configs; `WORKING_DIR_EXCLUDES` stay behind.
+            working_dir: Folder of code and configs, of which `WORKING_DIR_EXCLUDES` stay behind;
+                None runs what is installed on the cluster.
             env: Variables of the job.
             submission_id: A name of the caller's choice, so that a second submission of the same
                 work is refused.
@@ -97,6 +104,10 @@ class Jobs:
             InvalidInputError: The id is taken.
             NotReadyError: No node takes jobs.
         """
+        environment: dict[str, Any] = {"env_vars": dict(env or {})}
+        if working_dir is not None:
+            environment["working_dir"] = str(working_dir)
+            environment["excludes"] = list(WORKING_DIR_EXCLUDES)
         deadline = time.monotonic() + _ACCEPT_TIMEOUT_S
         while True:
             try:
@@ -106,11 +117,7 @@ class Jobs:
                         submission_id=submission_id,
                         metadata=dict(metadata or {}),
                         entrypoint_num_cpus=cpus or None,
-                        runtime_env={
-                            "working_dir": str(working_dir),
-                            "excludes": list(WORKING_DIR_EXCLUDES),
-                            "env_vars": dict(env or {}),
-                        },
+                        runtime_env=environment,
                     )
                 )
             except RuntimeError as error:

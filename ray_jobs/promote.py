@@ -4,7 +4,6 @@
 """
 
 import argparse
-import getpass
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from novacron.registry.records import Audit
 from novacron.registry.store import ModelStore
 from ray_jobs.answers import Answer, facts
 from ray_jobs.config import load_config
-from ray_jobs.job import run_job
+from ray_jobs.job import run_job, user_name
 from ray_jobs.locations import registry_config
 
 
@@ -104,7 +103,7 @@ def promote(
     """
     store = ModelStore.connect(registry)
     card = store.card(name, ref)
-    audit = Audit(who=getpass.getuser(), at=datetime.now(UTC), why=why)
+    audit = Audit(who=user_name(), at=datetime.now(UTC), why=why)
     decision = store.promote(name, ref, gate.rules_for(card), audit=audit, force=force)
     history = store.history(name)
     return {

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import getpass
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from novacron.registry.config import RegistryConfig
 from novacron.registry.records import Audit
 from novacron.registry.store import ModelStore
 from ray_jobs.answers import Answer, facts
-from ray_jobs.job import run_job
+from ray_jobs.job import run_job, user_name
 from ray_jobs.locations import registry_config
 
 
@@ -30,7 +29,7 @@ def rollback(registry: RegistryConfig, name: str, *, why: str) -> dict[str, Any]
     """
     started = time.monotonic()
     store = ModelStore.connect(registry)
-    audit = Audit(who=getpass.getuser(), at=datetime.now(UTC), why=why)
+    audit = Audit(who=user_name(), at=datetime.now(UTC), why=why)
     loaded = store.rollback(name, audit=audit)
     return {
         "model": name,

@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,8 +21,12 @@ from ray_jobs.job import run_job
 from ray_jobs.jobs import Jobs
 from ray_jobs.locations import DATA_DIR_VARIABLE, RUNS_DIR_VARIABLE, data_dir, runs_dir
 from ray_jobs.training import TrainRequest, train
+from ray_jobs.training_data import GENERATOR
 from ray_jobs.units import UnitProgress
 
+log = logging.getLogger(__name__)
+
+_ATTEMPTS_TO_BEGIN: Final = 2
 PROGRESS_PREFIX: Final = "progress "
 """Starts the lines of a job's log that a following client draws as a bar."""
 
@@ -30,10 +35,12 @@ def request_from(
     *, model: str, config: Path | None, data: str | None, run_dir: Path | None
 ) -> TrainRequest:
     """Fill in the default config of a model; relative run folders lie in the runs folder."""
+    # A job works in another folder than the command that submits it.
+    named = data if data is None or data == GENERATOR else str(Path(data).resolve())
     return TrainRequest(
         model=model,
         config_path=config or Path(f"configs/train/{model}.yaml"),
-        data=data,
+        data=named,
         run_dir=runs_dir() / run_dir if run_dir else None,
     )
 
@@ -66,21 +73,9 @@ def submit_training(
         NovacronError: The job failed; the message repeats its last line.
     """
     jobs = Jobs(cluster)
-    command = ["python", "-m", "ray_jobs.train", "--model", request.model]
-    command += ["--config", str(request.config_path)]
-    command += ["--data", request.data] if request.data else []
-    command += ["--run-dir", str(request.run_dir)] if request.run_dir else []
+    project = _project_folder()
+    command = _command(request, from_source=project is not None)
     folder = data_dir()
-    job_id = jobs.submit(
-        command,
-        working_dir=Path.cwd(),
-        env={
-            RUNS_DIR_VARIABLE: str(runs_dir()),
-            # Also when empty: the cluster may have been started with another one.
-            DATA_DIR_VARIABLE: str(folder) if folder else "",
-        },
-        metadata={"model": request.model},
-    )
 
     def read(line: str) -> None:
         on_line(line)
@@ -89,7 +84,21 @@ def submit_training(
             units = event.pop("units")
             on_progress(UnitProgress(**event), units)
 
-    ended = jobs.follow(job_id, read)
+    for _ in range(_ATTEMPTS_TO_BEGIN):
+        job_id = jobs.submit(
+            command,
+            working_dir=project,
+            env={
+                RUNS_DIR_VARIABLE: str(runs_dir()),
+                # Also when empty: the cluster may have been started with another one.
+                DATA_DIR_VARIABLE: str(folder) if folder else "",
+            },
+            metadata={"model": request.model},
+        )
+        ended = jobs.follow(job_id, read)
+        if not ended.never_began:
+            break
+        log.warning("job %s never began: %s", job_id, ended.message.splitlines()[0])
     if ended.status != "SUCCEEDED" or ended.answer is None:
         said = (ended.answer or {}).get("error") or ended.last_line or ended.message
         raise NovacronError(
@@ -97,6 +106,19 @@ def submit_training(
             remedy=f"Its log: ray job logs {job_id}.",
         )
     return ended.answer | {"job_id": job_id}
+
+
+def _project_folder() -> Path | None:
+    """Return the folder of code to send along; elsewhere there is none, but perhaps a whole home."""
+    here = Path.cwd()
+    return here if (here / "ray_jobs" / "train.py").is_file() else None
+
+
+def _command(request: TrainRequest, *, from_source: bool) -> list[str]:
+    config = request.config_path if from_source else request.config_path.resolve()
+    command = ["python", "-m", "ray_jobs.train", "--model", request.model, "--config", str(config)]
+    command += ["--data", request.data] if request.data else []
+    return command + (["--run-dir", str(request.run_dir)] if request.run_dir else [])
 
 
 def unit_bar(bar: Any) -> Callable[[UnitProgress, int], None]:

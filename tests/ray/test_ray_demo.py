@@ -60,25 +60,30 @@ def run_demo(place: Path, *options: str) -> tuple[dict, str]:
     return json.loads((place / "runs" / "demo" / "summary.json").read_text()), out + err
 
 
-def test_the_demo_goes_from_nothing_to_answers_and_leaves_no_process(place: Path) -> None:
+@pytest.fixture(scope="module")
+def first(place: Path) -> dict:
+    """The summary of a first demo, and under `left` the processes that outlived it."""
     before = children_now()
-
     with adopting_orphans():
         summary, _ = run_demo(place)
-        left = living_children(before, patience_s=10)
-
-    assert left == []
-    assert summary["data_source"] == "generator seed 7"
-    assert summary["promotion"]["passed"]
-    assert summary["endpoint"]["model_version"] == summary["training"]["version"]
-    assert {one["rows"] for one in summary["endpoint"]["latency"]} == {1, 100}
-    assert summary["batch"]["rows"] > 0
-    assert Path(summary["training"]["report"]).is_file()
-    assert any(one["name"] == "wape_ratio_to_ewma" for one in summary["training"]["metrics"])
+        return summary | {"left": living_children(before, patience_s=10)}
 
 
-def test_a_second_demo_reuses_the_trained_version_and_says_so(place: Path) -> None:
-    first, _ = run_demo(place)
+def test_the_demo_goes_from_nothing_to_answers(first: dict) -> None:
+    assert first["data_source"] == "generator seed 7"
+    assert first["promotion"]["passed"]
+    assert first["endpoint"]["model_version"] == first["training"]["version"]
+    assert {one["rows"] for one in first["endpoint"]["latency"]} == {1, 100}
+    assert first["batch"]["rows"] > 0
+    assert Path(first["training"]["report"]).is_file()
+    assert any(one["name"] == "wape_ratio_to_ewma" for one in first["training"]["metrics"])
+
+
+def test_the_demo_leaves_no_process(first: dict) -> None:
+    assert first["left"] == []
+
+
+def test_a_second_demo_reuses_the_trained_version_and_says_so(first: dict, place: Path) -> None:
     second, said = run_demo(place)
 
     assert second["training"]["reused"]
@@ -98,7 +103,7 @@ def test_an_interrupted_demo_leaves_no_process(place: Path) -> None:
     assert left == []
 
 
-def test_the_readme_commands_train_as_a_job_and_deploy(place: Path) -> None:
+def test_the_readme_commands_train_as_a_job_and_deploy(first: dict, place: Path) -> None:
     bin_dir = Path(sys.executable).parent
     env = os.environ | {
         "NOVACRON_RUNS_DIR": str(place / "runs"),
@@ -113,13 +118,12 @@ def test_the_readme_commands_train_as_a_job_and_deploy(place: Path) -> None:
         eval "$(novacron env)"
         ray job submit --working-dir . -- python -m ray_jobs.train --model bandwidth \
           --config {place}/tiny.yaml
-        novacron promote bandwidth 1 --gate {place}/gate.yaml
+        novacron promote bandwidth {first["training"]["version"]} --gate {place}/gate.yaml
         serve deploy {place}/serve.yaml
         novacron serve --config {place}/serve.yaml --json
         novacron status --json
         novacron predict {place}/runs/demo/telemetry.parquet {place}/out.parquet --model bandwidth
     """
-    run_demo(place)
 
     finished = subprocess.run(
         ["bash", "-c", script],
