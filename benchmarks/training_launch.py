@@ -169,8 +169,8 @@ def to_result(seconds: dict[str, list[float]], command: str) -> BenchmarkResult:
         versions=describe_versions(["ray", "torch"]),
         metrics=tuple(metrics),
         notes=(
-            "The interval is the range over the repeats, all ways taking turns; the first repeat "
-            "includes starting the workers.",
+            "The interval is the range over the repeats, all ways taking turns; of five repeats it "
+            "covers the median 94 times in 100. The first repeat includes starting the workers.",
             f"In process the training takes {min(base_s):.1f} to {max(base_s):.1f} s of wall time.",
         ),
     )

@@ -77,6 +77,7 @@ class Demo:
         self._say("Starting a local Ray cluster")
         with LocalCluster(ClusterConfig(), runs=runs_dir(), now=datetime.now(UTC)) as cluster:
             cluster.keep = self._request.keep
+            stays = cluster.keep or cluster.reused
             state = cluster.state
             if cluster.reused:
                 self._say("  one is already running and is reused")
@@ -92,10 +93,10 @@ class Demo:
                 "promotion": promotion,
                 "endpoint": endpoint,
                 "batch": batch,
-                "cluster": self._look(state, kept=self._request.keep or cluster.reused),
+                "cluster": self._look(state, kept=stays),
                 "seconds": round(time.monotonic() - started, 1),
             }
-            self._say("Keeping the cluster" if self._request.keep else "Stopping the cluster")
+            self._say("Leaving the cluster running" if stays else "Stopping the cluster")
         path = self._folder / "summary.json"
         path.write_text(json.dumps(summary, indent=1, default=str) + "\n")
         return summary | {"summary": str(path)}

@@ -18,8 +18,7 @@ from ray_jobs.config import load_config
 from ray_jobs.job import run_job
 from ray_jobs.locations import registry_config
 from ray_jobs.train import interval
-from ray_jobs.trainers import trainer_of
-from ray_jobs.training_data import load_training_data
+from ray_jobs.trainers import data_for, trainer_of
 
 
 def evaluate(
@@ -37,7 +36,7 @@ def evaluate(
     trainer = trainer_of(model)
     config = load_config(config_path, trainer.config_model)
     loaded = ModelStore.connect(registry).load(model, ref)
-    measured_on = load_training_data(config.data, data)
+    measured_on = data_for(trainer, config, data)
     evaluation = trainer.evaluate(loaded.model, measured_on, config)
     same_data = loaded.card.data_sha256 == measured_on.sha256
 

@@ -42,8 +42,8 @@ def deploy(
 ) -> str:
     """Deploy the applications of a config and wait until each runs.
 
-    The config is the whole truth: an application that it does not name is removed. The port is
-    the one it asks for, or any free one where that is taken by somebody else.
+    The config is the whole truth: an application that it does not name is removed. The ports are
+    those it asks for, or any free ones where they are taken by somebody else.
 
     Args:
         cluster: Where to.
@@ -60,8 +60,12 @@ def deploy(
     """
     wanted = dict(config)
     http_options = dict(wanted.get("http_options") or {})
-    http_options["port"] = _port(cluster, int(http_options.get("port", 8000)))
+    http_options["port"] = _port(cluster, "http_options", int(http_options.get("port", 8000)))
     wanted["http_options"] = http_options
+    if wanted.get("grpc_options"):
+        grpc_options = dict(wanted["grpc_options"])
+        grpc_options["port"] = _port(cluster, "grpc_options", int(grpc_options.get("port", 9000)))
+        wanted["grpc_options"] = grpc_options
     with cluster.http_client(timeout_s=60.0) as client:
         answer = client.put(_PATH, json=wanted)
     if answer.is_client_error:
@@ -102,11 +106,11 @@ def describe(cluster: ClusterState) -> dict[str, Any]:
     return {"applications": applications, "url": url}
 
 
-def _port(cluster: ClusterState, wanted: int) -> int:
+def _port(cluster: ClusterState, options: str, wanted: int) -> int:
     """Keep the port of a Serve that is already up, since Serve does not change it later."""
     with cluster.http_client() as client:
         details = client.get(_PATH).raise_for_status().json()
-    running = (details.get("http_options") or {}).get("port")
+    running = (details.get(options) or {}).get("port")
     if running and details.get("proxies"):
         return int(running)
     return port_or_free(wanted)

@@ -4,19 +4,20 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from novacron.errors import ModelNotFoundError
 from novacron.models.base import ServableModel
 from novacron.registry.card import CardMetric
-from ray_jobs.training_data import DataConfig, TrainingData
+from ray_jobs.training_data import DataConfig, TrainingData, load_training_data
 from ray_jobs.units import UnitWork
 
 # model name -> module with a variable `TRAINER`; imported when that model is trained.
 TRAINERS: Final[dict[str, str]] = {
     "bandwidth": "ray_jobs.bandwidth_trainer",
+    "patterns": "ray_jobs.patterns_trainer",
 }
 
 
@@ -79,6 +80,26 @@ class Trainer(Protocol):
     ) -> Evaluation:
         """Measure a model, beside its baselines, on traces that training never sees."""
         ...
+
+
+@runtime_checkable
+class BringsData(Protocol):
+    """A trainer whose model does not learn from traces."""
+
+    def load_data(self, config: TrainConfig, named: str | None) -> TrainingData:
+        """Load or describe the data; `named` is what the request says of them."""
+        ...
+
+
+def data_for(trainer: Trainer, config: TrainConfig, named: str | None) -> TrainingData:
+    """Return what a trainer learns from: its own data, or the traces that its config names.
+
+    Raises:
+        NovacronError: See `load_training_data` and the trainer.
+    """
+    if isinstance(trainer, BringsData):
+        return trainer.load_data(config, named)
+    return load_training_data(config.data, named)
 
 
 def trainer_of(model: str) -> Trainer:

@@ -18,8 +18,8 @@ from ray_jobs.config import load_config
 from ray_jobs.locations import registry_config, runs_dir
 from ray_jobs.report import write_report
 from ray_jobs.run_folder import RunFolder, code_version, run_key
-from ray_jobs.trainers import Evaluation, TrainConfig, Trained, Trainer, trainer_of
-from ray_jobs.training_data import TrainingData, load_training_data
+from ray_jobs.trainers import Evaluation, TrainConfig, Trained, Trainer, data_for, trainer_of
+from ray_jobs.training_data import TrainingData
 from ray_jobs.units import UnitProgress, run_units
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def train(request: TrainRequest, on_progress: ProgressListener) -> dict[str, Any
     """
     trainer = trainer_of(request.model)
     config = load_config(request.config_path, trainer.config_model)
-    data = load_training_data(config.data, request.data)
+    data = data_for(trainer, config, request.data)
     log.info("data: %s, %d samples, sha256 %s", data.source, data.rows, data.sha256[:12])
     key = run_key(request.model, config.model_dump_json(), data.sha256)
     folder = RunFolder(path=request.run_dir or runs_dir() / "train" / f"{request.model}-{key}")

@@ -59,11 +59,14 @@ class TrainingData:
     """In words: `real traces: fcc, hsdpa`, or `generator seed 7`."""
     sha256: str
     """Digest of every sample used."""
+    other_rows: int = 0
+    """Samples that are no traces, where a trainer brings its own."""
 
     @property
     def rows(self) -> int:
         """Samples in all."""
-        return sum(len(trace) for traces in self.traces_by_class.values() for trace in traces)
+        traces = sum(len(trace) for traces in self.traces_by_class.values() for trace in traces)
+        return traces + self.other_rows
 
 
 def load_training_data(config: DataConfig, named: str | None) -> TrainingData:

@@ -173,7 +173,7 @@ def test_the_key_changes_with_config_data_and_model():
 
 def test_an_unknown_model_is_refused_with_the_known_ones(runs, doubling_yaml):
     with pytest.raises(ModelNotFoundError, match="bandwidth"):
-        train(request_for(doubling_yaml, model="bandwith"), nothing)
+        train(request_for(doubling_yaml, model="bandwidth9"), nothing)
 
 
 def test_a_misspelt_data_folder_is_refused(runs, doubling_yaml):
