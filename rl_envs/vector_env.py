@@ -82,7 +82,7 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         if traces is not None:
             bank = TraceBank.of(
                 traces,
-                min_length_s=target.history_s + (steps + 1) * target.interval_s,
+                min_length_s=trace_span_s(target, steps),
                 max_gap_s=MAX_TRACE_GAP_S,
             )
         self.simulator = Simulator(target, scenario_set(scenario, split), bank, steps)
@@ -222,6 +222,11 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
                 "The environments are not running.", remedy="Call reset() first."
             )
         return self._episode
+
+
+def trace_span_s(target: Target[Any, Any], steps: int) -> float:
+    """Return the seconds of a trace that an episode of `steps` decisions replays."""
+    return target.history_s + (steps + 1) * target.interval_s
 
 
 def _with_rows(array: Any, rows: IntArray, part: Any) -> Any:

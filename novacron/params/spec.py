@@ -89,9 +89,13 @@ class ParameterSpec:
             if value in self.choices:
                 return float(self.choices.index(str(value)))
             raise OutOfRangeError(field=self.name, got=value, expected=self.expected)
-        usable = isinstance(value, int | float) and not isinstance(value, bool)
-        whole = usable and (self.kind == "float" or float(value) % 1.0 == 0.0)
-        if not whole or not self.low <= float(value) <= self.high:
+        # Bounds before wholeness: an integer of hundreds of digits has no float.
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not self.low <= value <= self.high
+            or (self.kind != "float" and float(value) % 1.0 != 0.0)
+        ):
             raise OutOfRangeError(field=self.name, got=value, expected=self.expected)
         return float(value)
 

@@ -130,3 +130,8 @@ def test_fingerprint_changes_with_a_bound_and_not_with_a_default():
 
     assert group.fingerprint() != wider.fingerprint()
     assert group.fingerprint() == other_default.fingerprint()
+
+
+def test_integer_too_long_for_a_float_is_out_of_range():
+    with pytest.raises(OutOfRangeError, match="streams"):
+        parameter_group("amst_transport")["streams"].to_number(10**400)

@@ -51,7 +51,9 @@ def test_help_names_every_command():
     result = invoke("--help")
 
     assert result.exit_code == 0
-    for command in ("data", "train", "evaluate", "promote", "rollback", "serve", "predict"):
+    for command in (
+        "data", "train", "evaluate", "promote", "rollback", "serve", "predict", "simulate"
+    ):  # fmt: skip
         assert command in result.stdout
 
 

@@ -65,3 +65,14 @@ def test_example_prints_a_table_of_one_episode():
     )
 
     assert len(answer.stdout.splitlines()) == 21
+
+
+def test_fixed_policy_leaves_the_rest_as_shipped_in_the_mode_of_the_path():
+    policy = fixed_policy("amst_transport", {"streams": 3})
+
+    rows = simulate("amst_transport", policy, scenario="lan", seed=1, steps=4)
+
+    assert len(rows) == 4
+    assert rows[0].default_parameters["streams"] == 64
+    for row in rows:
+        assert row.parameters == {**row.default_parameters, "streams": 3}
