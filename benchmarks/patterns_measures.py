@@ -108,7 +108,7 @@ class Meter:
         rules = macro_f1(actual_N, by_rules(judged.examples.x_NF), len(NAMES))
         value = self.f1("macro_f1", on, actual_N, judged.answered, f"rules {rules:.3f}")
         self.add(
-            "calibration_error",
+            "ece",
             on,
             lambda row_N: calibration_error(judged.confidence[row_N], right_N[row_N]),
             right_N.size,

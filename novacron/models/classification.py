@@ -77,4 +77,6 @@ def bootstrap(
     all_N = np.arange(rows)
     drawn_B = [score(rng.integers(rows, size=rows)) for _ in range(resamples)]
     lo, hi = np.quantile(drawn_B, [0.025, 0.975])
-    return Interval(value=score(all_N), lo=float(lo), hi=float(hi), n=rows)
+    value = score(all_N)
+    # A score that grows with scatter, as a calibration error does, may lie below its resamples.
+    return Interval(value=value, lo=min(float(lo), value), hi=max(float(hi), value), n=rows)

@@ -33,6 +33,10 @@ class PatternAnswer:
     lower_s: float | None
     upper_s: float | None
     coverage: float
+    strongest_period_s: float | None
+    """The best repetition found whatever the type: evidence, not an answer; None if flat."""
+    strongest_period_r2_ratio: float
+    """Share of the variance that this repetition explains."""
     season: str
     """`hourly`, `daily` or `weekly` where the period is one of the calendar, else empty."""
     trend_direction: str

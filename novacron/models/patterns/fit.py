@@ -1,6 +1,6 @@
 """Fits the recogniser on generated windows: forest on one part, calibration on another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,13 +17,16 @@ from novacron.models.patterns.forest import grow
 from novacron.models.patterns.model import Calibration, PatternModel
 from novacron.models.patterns.rules import by_rules
 
-Progress = Callable[[str], None]
+Progress = Callable[[str, Mapping[str, float]], None]
+"""Gets the name of a finished stage and losses measured then, by split."""
+STAGES = ("train windows", "forest", "calibration")
+
 Ints = NDArray[np.int64]
 
 PERIOD_TOLERANCE_RATIO = 0.02
 
 
-def _silent(_stage: str) -> None:
+def _silent(_stage: str, _losses: Mapping[str, float]) -> None:
     return
 
 
@@ -32,10 +35,10 @@ def fit_patterns(config: PatternsConfig, progress: Progress = _silent) -> Patter
 
     Args:
         config: Seed and sizes.
-        progress: Told the name of each finished stage: `train windows`, `forest`, `calibration`.
+        progress: Told of each finished stage of `STAGES`.
     """
     train = draw_examples(config.train_each, config.seed_of("train"))
-    progress("train windows")
+    progress("train windows", {})
     return fit_on(train, config, progress)
 
 
@@ -50,7 +53,7 @@ def fit_on(train: Examples, config: PatternsConfig, progress: Progress = _silent
         feature_ratio=config.feature_ratio,
         seed=config.seed,
     )
-    progress("forest")
+    progress("forest", {})
     check = draw_examples(config.validation_each, config.seed_of("validation"))
     periodic_N = check.type_N == NAMES.index("periodic")
     calibration = Calibration(
@@ -62,8 +65,12 @@ def fit_on(train: Examples, config: PatternsConfig, progress: Progress = _silent
             coverage=config.coverage,
         ),
     )
-    progress("calibration")
-    return PatternModel(config, forest, calibration)
+    model = PatternModel(config, forest, calibration)
+    true_N = model.probabilities(forest.probabilities(check.x_NF))[
+        np.arange(len(check)), check.type_N
+    ]
+    progress("calibration", {"validation": float(-np.log(true_N).mean())})
+    return model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +108,7 @@ def score_examples(
             baseline="majority",
         ),
         Score(
-            name="calibration_error",
+            name="ece",
             value=bootstrap(
                 lambda row_N: calibration_error(confidence_N[row_N], right_N[row_N]), rows, rng
             ),

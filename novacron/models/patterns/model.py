@@ -36,7 +36,7 @@ FORMAT: Final = 1
 REASONS: Final = 4
 LONGEST_STEP_S: Final = 31 * 86_400.0
 
-INPUTS: Final = (
+INPUTS: Final[tuple[TensorSpec, ...]] = (
     TensorSpec(
         name="usage",
         datatype="FP64",
@@ -80,6 +80,8 @@ def output_specs() -> tuple[TensorSpec, ...]:
         spec("period_s", "s", "period where the type is periodic, else 0"),
         spec("period_lower_s", "s", "lower end of its interval, else 0"),
         spec("period_upper_s", "s", "upper end of its interval, else 0"),
+        spec("strongest_period_s", "s", "best repetition found, whatever the type; 0 if flat"),
+        spec("strongest_period_r2_ratio", "0..1", "variance that repetition explains"),
         spec("fallback", "name", "what answered instead of the model, or empty"),
         spec("reason", "name", "evidence that moved the answer most, strongest first", REASONS),
         spec("reason_value", "1", "what that evidence was in this window", REASONS),
@@ -126,7 +128,8 @@ class PatternModel:
         rows = check_tensors(tensors, self.inputs)
         usage_NT = _with_gaps(tensors)
         evidence_NF = np.zeros((rows, len(names())))
-        period_N, error_ratio_N, flat_N = np.ones(rows), np.ones(rows), np.zeros(rows, dtype=bool)
+        period_N, r2_ratio_N, error_ratio_N = np.zeros(rows), np.zeros(rows), np.ones(rows)
+        flat_N = np.zeros(rows, dtype=bool)
         for row, usage_T in enumerate(usage_NT):
             check_window(usage_T)
             flat_N[row] = is_flat(usage_T)
@@ -135,10 +138,12 @@ class PatternModel:
             found = gather(usage_T)
             evidence_NF[row] = found.row_F
             period_N[row] = found.cycle.period_steps
+            r2_ratio_N[row] = found.cycle.r2_ratio
             error_ratio_N[row] = found.cycle.error_ratio
         return {
             "evidence": evidence_NF,
             "period_steps": period_N,
+            "period_r2_ratio": r2_ratio_N,
             "error_ratio": error_ratio_N,
             "is_flat": flat_N,
             "step_s": tensors["step_s"],
@@ -174,7 +179,11 @@ class PatternModel:
             period_s_N, cast(Floats, rows["error_ratio"]), self.calibration.period_width
         )
         ends = {"period_s": period_s_N, "period_lower_s": lower_N, "period_upper_s": upper_N}
-        return {name: np.where(periodic_N, value_N, 0.0) for name, value_N in ends.items()}
+        told = {name: np.where(periodic_N, value_N, 0.0) for name, value_N in ends.items()}
+        return told | {
+            "strongest_period_s": period_s_N,
+            "strongest_period_r2_ratio": rows["period_r2_ratio"],
+        }
 
     def _reasons(
         self, evidence_NF: Floats, best_N: NDArray[np.int64], flat_N: NDArray[np.bool_]

@@ -185,6 +185,8 @@ class PatternRecognizer:
             lower_s=period[1],
             upper_s=period[2],
             coverage=model.config.coverage,
+            strongest_period_s=float(out["strongest_period_s"]) or None,
+            strongest_period_r2_ratio=float(out["strongest_period_r2_ratio"]),
             season="" if period[0] is None else season_of(period[0]),
             trend_direction=TREND_DIRECTION.get(value, ""),
             reasons=_reasons(out),

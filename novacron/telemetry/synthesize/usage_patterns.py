@@ -188,10 +188,16 @@ def _ar1(rng: np.random.Generator, count: int) -> Series:
     return path[50:]
 
 
+def _gamma(rng: np.random.Generator, count: int) -> Series:
+    # From nearly symmetric to exponential, as rates of disks and networks are.
+    form = _log_even(rng, 1.0, 6.0)
+    return np.asarray((rng.gamma(form, size=count) - form) / np.sqrt(form))
+
+
 _STATIONARY: Final[dict[str, Callable[[np.random.Generator, int], Series]]] = {
     "gauss": lambda rng, count: rng.standard_normal(count),
     "laplace": lambda rng, count: rng.laplace(size=count) / np.sqrt(2),
-    "gamma": lambda rng, count: (rng.gamma(4.0, size=count) - 4.0) / 2,
+    "gamma": _gamma,
     "ar1": _ar1,
     "student_t": lambda rng, count: rng.standard_t(5, size=count) / np.sqrt(5 / 3),
     "quantised": lambda rng, count: rng.standard_normal(count),

@@ -109,6 +109,15 @@ def test_a_type_without_a_period_answers_none(recognizer):
     assert answer.trend_direction == "up"
 
 
+def test_the_strongest_repetition_is_shown_as_evidence_on_a_level_that_walks(recognizer):
+    walk = np.cumsum(np.random.default_rng(4).standard_normal(400))
+
+    answer = recognizer.recognize(0.5 * walk + 4 * np.sin(2 * np.pi * T / 24), step_s=3600)
+
+    assert answer.strongest_period_s == pytest.approx(86_400, rel=0.03)
+    assert 0 < answer.strongest_period_r2_ratio < 1
+
+
 @pytest.mark.parametrize("step_s", [1.0, 300.0, 86_400.0])
 def test_the_sampling_step_scales_the_period_and_nothing_else(recognizer, step_s):
     answer = recognizer.recognize(WINDOWS["periodic"], step_s=step_s)
@@ -140,6 +149,7 @@ def test_equal_samples_are_steady_by_definition_and_flagged(recognizer):
 
     assert (answer.value, answer.confidence) == ("steady_state", 1.0)
     assert answer.fallback == "constant_window"
+    assert answer.strongest_period_s is None
     assert [reason.evidence for reason in answer.reasons] == ["all samples are equal"]
 
 
@@ -405,7 +415,7 @@ def test_a_small_forest_beats_the_rules_on_seeds_it_never_saw(model):
 
     assert scores["macro_f1"].value > 0.9
     assert scores["macro_f1"].lo > scores["macro_f1_rules"].value
-    assert scores["calibration_error"].value < 0.12
+    assert scores["ece"].value < 0.12
     assert scores["period_found_within_2_percent"].value >= 0.8
 
 
