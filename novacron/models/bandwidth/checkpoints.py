@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from novacron.errors import ConfigError
+
+Stage = Literal["choose", "final"]
 
 _DONE: Final = "unit.json"
 _KEY: Final = "training.json"
@@ -21,16 +23,21 @@ _KEY: Final = "training.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """One member of one class with one seed: the smallest thing that is trained."""
+    """One member of one class with one seed at one stage: the smallest thing that is trained.
+
+    The stage `choose` trains on the training part and chooses by the validation part, `final`
+    trains on both as long as was chosen.
+    """
 
     path_class: str
     member: str
     seed: int
+    stage: Stage = "choose"
 
     @property
     def name(self) -> str:
         """The name of its directory and of its progress events."""
-        return f"{self.path_class}-{self.member}-{self.seed}"
+        return f"{self.path_class}-{self.member}-{self.seed}-{self.stage}"
 
 
 @contextmanager

@@ -121,6 +121,8 @@ class BandwidthConfig(BaseModel):
     validation_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Share of the traces of a class (or of time, where there are few) kept for every choice:
     rounds, epochs, blend weights, half-life, calibration."""
+    refit: bool = True
+    """Train the members again on training and validation part together, as long as was chosen."""
     fewest_groups: int = Field(default=3, ge=2, le=1000)
     """Classes with fewer recordings than this are split in time instead of by recording."""
     cold_start_samples: int = Field(default=8, ge=1, le=4096)

@@ -80,6 +80,17 @@ class ClassData:
     validation: Examples
     windows: WindowSet
 
+    def whole(self, spec: FeatureSpec) -> tuple["Examples", LinearForecast]:
+        """Return the examples of both sides together, with a linear forecast fitted on them."""
+        sides = [self.train, self.validation]
+        linear = fit_linear(sides, spec)
+        joined = Examples(
+            inputs=join_inputs([side.inputs for side in sides]),
+            ratio_NH=np.concatenate([side.ratio_NH for side in sides]),
+            weight_N=np.concatenate([side.weight_N for side in sides]),
+        )
+        return joined.with_linear(linear, spec), linear
+
 
 def split_class(traces: Sequence[Trace], config: BandwidthConfig) -> Split:
     """Keep a validation part: whole recordings where there are enough, else the end of each trace.

@@ -1,91 +1,57 @@
-"""Fits the bandwidth forecaster: unit by unit, resumable after a kill, choices on validation only.
+"""Fits the bandwidth forecaster in two stages: choose on validation, then train on everything.
+
+Both stages go unit by unit and can be killed at any time; see `fit_bandwidth`.
 
 Legend: N rows, H steps ahead, Q = 3 served levels.
 """
 
 import hashlib
-import importlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
-from novacron.errors import ConfigError, MissingDependencyError
-from novacron.models.bandwidth.blend import (
-    ClassModel,
-    Mixture,
-    better_when_cold,
-    choose_mixture,
-    ewma_of_windows,
+from novacron.errors import ConfigError
+from novacron.models.bandwidth.blend import ClassModel
+from novacron.models.bandwidth.checkpoints import Checkpoints, Stage, Unit
+from novacron.models.bandwidth.choices import choose_class, fit_class_band
+from novacron.models.bandwidth.config import POOLED, BandwidthConfig
+from novacron.models.bandwidth.examples import (
+    ClassData,
+    Examples,
+    draw,
+    fit_linear,
+    load_class,
+    pool,
 )
-from novacron.models.bandwidth.checkpoints import Checkpoints, Unit, unit_facts
-from novacron.models.bandwidth.config import POOLED, BandwidthConfig, served_places
-from novacron.models.bandwidth.examples import ClassData, draw, fit_linear, load_class, pool
-from novacron.models.bandwidth.lstm_numpy import LstmWeights
+from novacron.models.bandwidth.linear import LinearForecast
 from novacron.models.bandwidth.model import BandwidthModel
 from novacron.models.bandwidth.scores import ValidationMetric, validation_metrics
-from novacron.models.bandwidth.twin import Twin, train_twin, twin_table
-from novacron.models.bandwidth.windows import Floats, join_windows
-from novacron.models.baselines import BandConfig, EwmaBand, fit_band, fit_ewma
-from novacron.models.conformal import CalibrationTable
+from novacron.models.bandwidth.units import LstmUnit, Progress, ProgressEvent, TwinUnit, Units
+from novacron.models.bandwidth.windows import join_windows
 from novacron.telemetry.digest import traces_sha256
 from novacron.telemetry.splits import Split
 from novacron.telemetry.traces import Trace
 
+__all__ = ["FittedBandwidth", "Progress", "ProgressEvent", "fit_bandwidth"]
+
 _POOL_SEED: Final = 7
 # Keeps the trace numbers of joined classes apart.
 _CLASS_STRIDE: Final = 1_000_000
-_EVEN: Final = Mixture(twin_weight=0.5, anchor="ewma", anchor_weight=0.0, cold_by_band=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProgressEvent:
-    """One step of the training.
-
-    `done` of `total` units are finished; `epoch` of `epochs` of the current one (both 0 for trees
-    and for finished units). `loss` is the validation pinball loss in ratios, NaN where unknown.
-    `resumed` units were found finished in the checkpoint directory.
-    """
-
-    unit: str
-    path_class: str
-    member: str
-    seed: int
-    done: int
-    total: int
-    epoch: int = 0
-    epochs: int = 0
-    loss: float = float("nan")
-    resumed: bool = False
-
-    @property
-    def share(self) -> float:
-        """Share of the whole training that is done, in 0..1."""
-        part = self.epoch / self.epochs if self.epochs else 0.0
-        return min(1.0, (self.done + part) / self.total)
-
-
-Progress = Callable[[ProgressEvent], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FittedBandwidth:
-    """A fitted model, what it scored on its validation part, and the CPU seconds of each unit."""
+    """A fitted model, what it scored on its validation part, and the CPU seconds of each unit.
+
+    The metrics are those of the stage that did not see the validation part.
+    """
 
     model: BandwidthModel
     metrics: tuple[ValidationMetric, ...]
     cpu_s: Mapping[str, float]
-
-
-class _Epoch(Protocol):
-    number: int
-    of: int
-    validation_loss: float
 
 
 def fit_bandwidth(
@@ -112,8 +78,24 @@ def fit_bandwidth(
         InvalidInputError: A class has too few traces to keep a validation part.
         MissingDependencyError: torch is not installed.
     """
-    trainer = trainer_for(traces_by_class, config, checkpoint_dir, progress)
-    return trainer.run({name: tuple(traces) for name, traces in sorted(traces_by_class.items())})
+    if not traces_by_class or POOLED in traces_by_class:
+        raise ConfigError(
+            field="traces_by_class",
+            got=sorted(traces_by_class) or "no class",
+            expected=f"at least one class, none called {POOLED!r}",
+        )
+    ordered = {name: tuple(traces_by_class[name]) for name in sorted(traces_by_class)}
+    key = training_key(ordered, config)
+    members = (len(ordered) + 1) * (1 + len(config.seeds))
+    units = Units(
+        config,
+        Checkpoints(checkpoint_dir, key),
+        progress,
+        total=members * (2 if config.refit else 1),
+    )
+    data = {name: load_class(traces, config) for name, traces in ordered.items()}
+    data[POOLED] = pool_classes(data, config)
+    return _fit(data, config, units)
 
 
 def training_key(traces_by_class: Mapping[str, Sequence[Trace]], config: BandwidthConfig) -> str:
@@ -124,267 +106,122 @@ def training_key(traces_by_class: Mapping[str, Sequence[Trace]], config: Bandwid
     return key.hexdigest()
 
 
-def trainer_for(
-    traces_by_class: Mapping[str, Sequence[Trace]],
-    config: BandwidthConfig,
-    checkpoint_dir: Path,
-    progress: Progress,
-) -> "Trainer":
-    """Check the classes and open the checkpoint directory."""
-    if not traces_by_class or POOLED in traces_by_class:
-        raise ConfigError(
-            field="traces_by_class",
-            got=sorted(traces_by_class) or "no class",
-            expected=f"at least one class, none called {POOLED!r}",
-        )
-    key = training_key(traces_by_class, config)
-    return Trainer(config, Checkpoints(checkpoint_dir, key), progress)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Members:
+    """The members of all classes: one network per class and seed, one twin per class."""
+
+    lstms: Mapping[str, Mapping[int, LstmUnit]]
+    twins: Mapping[str, TwinUnit]
 
 
-class Trainer:
-    """The units of one training, in order."""
+def _fit(data: Mapping[str, ClassData], config: BandwidthConfig, units: Units) -> FittedBandwidth:
+    sides = {name: (own.train, own.validation) for name, own in data.items()}
+    chosen = _members(sides, "choose", None, units)
+    classes: dict[str, ClassModel] = {}
+    metrics: list[ValidationMetric] = []
+    for name, own in data.items():
+        lstms = tuple(unit.weights for unit in chosen.lstms[name].values())
+        classes[name] = choose_class(own, chosen.twins[name].twin, lstms, config)
+        metrics += validation_metrics(name, own.windows, classes[name], config)
+    if config.refit:
+        classes = _refitted(classes, data, chosen, units)
+    return FittedBandwidth(
+        model=BandwidthModel(config, classes), metrics=tuple(metrics), cpu_s=dict(units.cpu_s)
+    )
 
-    def __init__(
-        self, config: BandwidthConfig, checkpoints: Checkpoints, progress: Progress
-    ) -> None:
-        self.config = config
-        self.checkpoints = checkpoints
-        self.progress = progress
-        self.cpu_s: dict[str, float] = {}
-        self.total = 1
-        self.done = 0
 
-    def run(self, traces: Mapping[str, tuple[Trace, ...]]) -> FittedBandwidth:
-        """Fit the units that are not finished, one after another, and put all together."""
-        data = {name: load_class(own, self.config) for name, own in traces.items()}
-        data |= {POOLED: self._pooled(data)}
-        self.total = len(data) * (1 + len(self.config.seeds))
-        pooled_lstms = {
-            seed: self._lstm(POOLED, data[POOLED], seed, start=None) for seed in self.config.seeds
+def _members(
+    sides: Mapping[str, tuple[Examples, Examples | None]],
+    stage: Stage,
+    like: _Members | None,
+    units: Units,
+) -> _Members:
+    """Train the pooled members, then each class from them; `like` says how long."""
+    lstms: dict[str, dict[int, LstmUnit]] = {}
+    twins: dict[str, TwinUnit] = {}
+    seeds = units.config.seeds
+    for name in [POOLED, *(n for n in sides if n != POOLED)]:
+        train, validation = sides[name]
+        lstms[name] = {
+            seed: units.lstm(
+                Unit(path_class=name, member="lstm", seed=seed, stage=stage),
+                train,
+                validation,
+                start=None if name == POOLED else lstms[POOLED][seed],
+                epochs=None if like is None else like.lstms[name][seed].epoch,
+            )
+            for seed in seeds
         }
-        pooled_twin = self._twin(POOLED, data[POOLED], start=None)
-        classes, metrics = {}, []
-        for name, own in data.items():
-            lstms, twin = pooled_lstms, pooled_twin
-            if name != POOLED:
-                lstms = {
-                    seed: self._lstm(name, own, seed, start=pooled_lstms[seed])
-                    for seed in self.config.seeds
-                }
-                twin = self._twin(name, own, start=pooled_twin)
-            classes[name] = self._assemble(own, twin, tuple(lstms.values()))
-            metrics += validation_metrics(name, own.windows, classes[name], self.config)
-        return FittedBandwidth(
-            model=BandwidthModel(self.config, classes),
-            metrics=tuple(metrics),
-            cpu_s=dict(self.cpu_s),
-        )
-
-    def run_one(self, unit: Unit, traces: Mapping[str, Sequence[Trace]]) -> None:
-        """Fit one unit and leave its result in the checkpoint directory."""
-        names = sorted(traces) if unit.path_class == POOLED else [unit.path_class]
-        loaded = {name: load_class(traces[name], self.config) for name in names}
-        pooled = unit.path_class == POOLED
-        data = self._pooled(loaded) if pooled else loaded[unit.path_class]
-        if unit.member == "twin":
-            twin = None if pooled else Twin.load(self._pooled_unit(unit), self.config.horizon)
-            self._twin(unit.path_class, data, start=twin)
-            return
-        lstm = None if pooled else self._loaded_lstm(self._pooled_unit(unit))
-        self._lstm(unit.path_class, data, unit.seed, start=lstm)
-
-    def _pooled_unit(self, unit: Unit) -> Path:
-        """Return the directory of the finished pooled unit that a unit of a class starts from."""
-        pooled = replace(unit, path_class=POOLED)
-        found = self.checkpoints.done(pooled)
-        if found is None:
-            raise ConfigError(
-                field="unit",
-                got=f"{pooled.name} unfinished",
-                expected="the units of the first stage before those of the second",
-            )
-        return found
-
-    def _loaded_lstm(self, directory: Path) -> LstmWeights:
-        arrays = load_file(directory / "lstm.safetensors")
-        return LstmWeights(arrays=arrays, horizon=self.config.horizon)
-
-    def _pooled(self, data: Mapping[str, ClassData]) -> ClassData:
-        """Join the classes, an equal number of rows of each where there are enough."""
-        most = self.config.lstm.rows_per_class
-        rng = np.random.default_rng(_POOL_SEED)
-        train = pool([own.train.sample(most, rng) for own in data.values()])
-        checked = max(1, most // len(data))
-        kept = [draw(len(own.windows), checked, rng) for own in data.values()]
-        parts = list(zip(data.values(), kept, strict=True))
-        return ClassData(
-            split=Split(
-                train=tuple(t for own in data.values() for t in own.split.train),
-                validation=tuple(t for own in data.values() for t in own.split.validation),
-            ),
-            linear=fit_linear([train], self.config.features),
-            train=train,
-            validation=pool([own.validation.take(rows) for own, rows in parts]),
-            windows=join_windows(
-                [
-                    replace(kept, trace_N=kept.trace_N + _CLASS_STRIDE * number)
-                    for number, kept in enumerate(own.windows.take(rows) for own, rows in parts)
-                ]
-            ),
-        )
-
-    def _lstm(
-        self, name: str, data: ClassData, seed: int, start: LstmWeights | None
-    ) -> LstmWeights:
-        unit = Unit(path_class=name, member="lstm", seed=seed)
-        found = self.checkpoints.done(unit)
-        if found is None:
-            found = self._train_lstm(unit, data, start)
-        else:
-            self._resumed(unit, found)
-        return self._loaded_lstm(found)
-
-    def _train_lstm(self, unit: Unit, data: ClassData, start: LstmWeights | None) -> Path:
-        lstm = _torch_member()
-        settings = self.config.lstm
-        rng = np.random.default_rng([_POOL_SEED, unit.seed])
-        train = data.train if start is None else data.train.sample(settings.tuning_rows, rng)
-        began_s = time.process_time()
-
-        def tell(epoch: _Epoch) -> None:
-            self._tell(unit, epoch=epoch.number, epochs=epoch.of, loss=epoch.validation_loss)
-
-        weights, loss = lstm.train_lstm(
+        twins[name] = units.twin(
+            Unit(path_class=name, member="twin", seed=seeds[0], stage=stage),
             train,
-            data.validation,
-            settings,
-            lstm.Schedule(
-                seed=unit.seed,
-                epochs=settings.epochs if start is None else settings.tuning_epochs,
-                learning_rate=settings.learning_rate if start is None else settings.tuning_rate,
-            ),
-            start=start,
-            state_path=self.checkpoints.work_path(unit),
-            on_epoch=tell,
+            validation,
+            start=None if name == POOLED else twins[POOLED],
+            rounds=None if like is None else like.twins[name].rounds,
         )
-        return self._finish(
-            unit,
-            loss,
-            time.process_time() - began_s,
-            lambda directory: save_file(dict(weights.arrays), directory / "lstm.safetensors"),
+    return _Members(lstms=lstms, twins=twins)
+
+
+def _refitted(
+    classes: Mapping[str, ClassModel],
+    data: Mapping[str, ClassData],
+    chosen: _Members,
+    units: Units,
+) -> dict[str, ClassModel]:
+    """Train on both parts as long as was chosen; weights and calibration stay as chosen."""
+    config = units.config
+    whole = {n: own.whole(config.features) for n, own in data.items() if n != POOLED}
+    whole[POOLED] = pool_whole([examples for examples, _ in whole.values()], config)
+    sides = {name: (examples, None) for name, (examples, _) in whole.items()}
+    final = _members(sides, "final", chosen, units)
+    return {
+        name: replace(
+            part,
+            linear=whole[name][1],
+            twin=final.twins[name].twin,
+            lstms=tuple(unit.weights for unit in final.lstms[name].values()),
+            band=fit_class_band(data[name].split.train + data[name].split.validation, config),
         )
-
-    def _twin(self, name: str, data: ClassData, start: Twin | None) -> Twin:
-        unit = Unit(path_class=name, member="twin", seed=self.config.seeds[0])
-        found = self.checkpoints.done(unit)
-        if found is None:
-            began_s = time.process_time()
-            settings = self.config.twin
-            rng = np.random.default_rng([_POOL_SEED, unit.seed, 1])
-            twin, loss = train_twin(
-                twin_table(data.train.sample(settings.examples, rng), settings.examples, rng),
-                twin_table(data.validation, settings.examples, rng),
-                settings,
-                horizon=self.config.horizon,
-                seed=unit.seed,
-                start=start,
-            )
-            found = self._finish(unit, loss, time.process_time() - began_s, twin.save)
-        else:
-            self._resumed(unit, found)
-        return Twin.load(found, self.config.horizon)
-
-    def _finish(
-        self, unit: Unit, loss: float, cpu_s: float, write: Callable[[Path], None]
-    ) -> Path:
-        found = self.checkpoints.finish(unit, {"loss": loss, "cpu_s": cpu_s}, write)
-        self.cpu_s[unit.name] = cpu_s
-        self.done += 1
-        self._tell(unit, loss=loss)
-        return found
-
-    def _resumed(self, unit: Unit, found: Path) -> None:
-        facts = unit_facts(found)
-        self.cpu_s[unit.name] = float(facts["cpu_s"])
-        self.done += 1
-        self._tell(unit, loss=float(facts["loss"]), resumed=True)
-
-    def _tell(
-        self,
-        unit: Unit,
-        *,
-        loss: float,
-        epoch: int = 0,
-        epochs: int = 0,
-        resumed: bool = False,
-    ) -> None:
-        self.progress(
-            ProgressEvent(
-                unit=unit.name,
-                path_class=unit.path_class,
-                member=unit.member,
-                seed=unit.seed,
-                done=self.done,
-                total=self.total,
-                epoch=epoch,
-                epochs=epochs,
-                loss=loss,
-                resumed=resumed,
-            )
-        )
-
-    def _assemble(self, data: ClassData, twin: Twin, lstms: tuple[LstmWeights, ...]) -> ClassModel:
-        """Choose half-life, weights, calibration and fallback of one class."""
-        band = self._band(data)
-        draft = ClassModel(
-            spec=self.config.features,
-            linear=data.linear,
-            twin=twin,
-            lstms=lstms,
-            served_places=served_places(self.config),
-            mixture=_EVEN,
-            band=band,
-            calibration=CalibrationTable.neutral(self.config.horizon),
-        )
-        inputs, actual_NH = data.validation.inputs, data.windows.future_NH
-        bandwidth_NW = data.windows.channels["bandwidth_mbps"]
-        level_N = ewma_of_windows(bandwidth_NW, band.half_life)
-        twin_NHQ, lstm_NHQ = draft.twin_mbps(inputs), draft.lstm_mbps(inputs)
-        anchors = draft.anchors_mbps(inputs, level_N)
-        warm_N = data.windows.origin_N >= self.config.cold_start_samples - 1
-        chosen = choose_mixture(
-            actual_NH[warm_N],
-            twin_NHQ[warm_N],
-            lstm_NHQ[warm_N],
-            {name: value_NH[warm_N] for name, value_NH in anchors.items()},
-        )
-        raw_NHQ = chosen.combine(twin_NHQ, lstm_NHQ, anchors)
-        calibration = CalibrationTable.fit(actual_NH[warm_N], raw_NHQ[warm_N])
-        cold = _cold_by_band(
-            actual_NH[~warm_N], calibration.apply(raw_NHQ[~warm_N]), draft, bandwidth_NW[~warm_N]
-        )
-        return replace(draft, mixture=replace(chosen, cold_by_band=cold), calibration=calibration)
-
-    def _band(self, data: ClassData) -> EwmaBand:
-        horizon, warm = self.config.horizon, self.config.cold_start_samples
-        ewma = fit_ewma(data.split.train, horizon=horizon, warm=warm)
-        config = BandConfig(half_life=ewma.half_life)
-        return fit_band(data.split.train, config, horizon=horizon, warm=warm)
+        for name, part in classes.items()
+    }
 
 
-def _cold_by_band(
-    actual_NH: Floats, model_NHQ: Floats, draft: ClassModel, bandwidth_NW: Floats
-) -> bool:
-    if len(actual_NH) == 0:
-        return False
-    return better_when_cold(actual_NH, model_NHQ, draft.band_mbps(bandwidth_NW))
+def pool_whole(
+    parts: Sequence[Examples], config: BandwidthConfig
+) -> tuple[Examples, LinearForecast]:
+    """Join the whole classes for the pooled members of the final stage."""
+    rng = np.random.default_rng(_POOL_SEED)
+    joined = pool([part.sample(config.lstm.rows_per_class, rng) for part in parts])
+    return joined, fit_linear([joined], config.features)
 
 
-def _torch_member() -> ModuleType:
-    try:
-        return importlib.import_module("novacron.models.bandwidth.lstm")
-    except ModuleNotFoundError as cause:
-        raise MissingDependencyError(
-            "Training the LSTM needs torch; serving does not.",
-            remedy="Install it: pip install 'novacron-ml[torch]', CPU build first.",
-        ) from cause
+def pool_classes(data: Mapping[str, ClassData], config: BandwidthConfig) -> ClassData:
+    """Join the classes, an equal number of rows of each where there are enough.
+
+    Training rows carry the linear forecast of their own class, as when a class is tuned from
+    here. Validation rows carry that of the joined classes, as paths of an unknown class do.
+    """
+    most = config.lstm.rows_per_class
+    rng = np.random.default_rng(_POOL_SEED)
+    train = pool([own.train.sample(most, rng) for own in data.values()])
+    checked = max(1, most // len(data))
+    parts = [(own, draw(len(own.windows), checked, rng)) for own in data.values()]
+    windows = [own.windows.take(rows) for own, rows in parts]
+    linear = fit_linear([train], config.features)
+    return ClassData(
+        split=Split(
+            train=tuple(t for own in data.values() for t in own.split.train),
+            validation=tuple(t for own in data.values() for t in own.split.validation),
+        ),
+        linear=linear,
+        train=train,
+        validation=pool([own.validation.take(rows) for own, rows in parts]).with_linear(
+            linear, config.features
+        ),
+        windows=join_windows(
+            [
+                replace(kept, trace_N=kept.trace_N + _CLASS_STRIDE * number)
+                for number, kept in enumerate(windows)
+            ]
+        ),
+    )

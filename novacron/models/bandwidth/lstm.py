@@ -35,6 +35,8 @@ class Schedule:
     seed: int
     epochs: int
     learning_rate: float
+    stop_after: int | None = None
+    """Epochs that are run of the `epochs` for which the learning rate is laid out; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +47,15 @@ class Epoch:
     of: int
     train_loss: float
     validation_loss: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """The weights of the best epoch, its number (0: those it started from), its validation loss."""
+
+    weights: LstmWeights
+    epoch: int
+    loss: float
 
 
 class QuantileLstm(nn.Module):
@@ -102,7 +113,7 @@ class _Stage:
         )
         self.best = self._weights()
         self.best_loss = np.inf
-        self.stale_epochs = 0
+        self.best_epoch = 0
         self.epoch = 0
 
     def _weights(self) -> dict[str, Tensor]:
@@ -110,13 +121,17 @@ class _Stage:
 
     @property
     def over(self) -> bool:
-        return self.epoch >= self.schedule.epochs or self.stale_epochs >= self.patience
+        last = (
+            self.schedule.epochs if self.schedule.stop_after is None else self.schedule.stop_after
+        )
+        return self.epoch >= last or self.epoch - self.best_epoch >= self.patience
 
-    def note(self, loss: float) -> None:
+    def note(self, loss: float | None) -> None:
+        """Count an epoch; without a validation loss the latest weights are the best."""
         self.epoch += 1
-        self.stale_epochs += 1
-        if loss < self.best_loss:
-            self.best, self.best_loss, self.stale_epochs = self._weights(), loss, 0
+        if loss is None or loss < self.best_loss:
+            self.best, self.best_epoch = self._weights(), self.epoch
+            self.best_loss = float("nan") if loss is None else loss
 
     def set_rate(self) -> None:
         done = self.epoch / max(1, self.schedule.epochs)
@@ -131,7 +146,7 @@ class _Stage:
             tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
         facts = {
             "epoch": str(self.epoch),
-            "stale_epochs": str(self.stale_epochs),
+            "best_epoch": str(self.best_epoch),
             "best_loss": float(self.best_loss).hex(),
         }
         with replacing(path) as draft:
@@ -141,7 +156,7 @@ class _Stage:
         with safe_open(path, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             facts = stored.metadata()
-        self.epoch, self.stale_epochs = int(facts["epoch"]), int(facts["stale_epochs"])
+        self.epoch, self.best_epoch = int(facts["epoch"]), int(facts["best_epoch"])
         self.best_loss = float.fromhex(facts["best_loss"])
         self.network.load_state_dict(_below(tensors, "now."))
         self.best = _below(tensors, "best.")
@@ -163,19 +178,20 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def train_lstm(
     train: Examples,
-    validation: Examples,
+    validation: Examples | None,
     config: LstmConfig,
     schedule: Schedule,
     *,
     start: LstmWeights | None = None,
     state_path: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> tuple[LstmWeights, float]:
-    """Train one network and return the weights of its best epoch with their validation loss.
+) -> Trained:
+    """Train one network.
 
     Args:
         train: What it learns from; the feature scaler is fitted on it unless `start` brings one.
-        validation: What chooses the epoch; with `start`, its own loss counts as epoch 0.
+        validation: What chooses the epoch; with `start`, its own loss counts as epoch 0. Without
+            it the last epoch is taken.
         config: Sizes and optimizer settings.
         schedule: Epochs, learning rate and seed of this stage; the seed decides the initial
             weights, the order of the batches and dropout.
@@ -190,27 +206,32 @@ def train_lstm(
         horizon = train.ratio_NH.shape[1]
         network = _network(weights, config, horizon)
         stage = _Stage(network, config, schedule)
-        batches = [_tensors(part, weights) for part in (train, validation)]
+        data = _tensors(train, weights)
+        check = None if validation is None else _tensors(validation, weights)
         if state_path is not None and state_path.exists():
             stage.restore(state_path)
-        elif start is not None:
-            stage.best_loss = _loss_of(network, batches[1])
+        elif start is not None and check is not None:
+            stage.best_loss = _loss_of(network, check)
         while not stage.over:
             stage.set_rate()
-            loss = _run_epoch(stage, batches[0], config.batch_rows)
-            stage.note(_loss_of(network, batches[1]))
+            loss = _run_epoch(stage, data, config.batch_rows)
+            stage.note(None if check is None else _loss_of(network, check))
             if state_path is not None:
                 stage.save(state_path)
             on_epoch(
                 Epoch(
                     number=stage.epoch,
-                    of=schedule.epochs,
+                    of=schedule.stop_after or schedule.epochs,
                     train_loss=loss,
                     validation_loss=float(stage.best_loss),
                 )
             )
         network.load_state_dict(stage.best)
-        return _exported(network, weights, horizon), float(stage.best_loss)
+        return Trained(
+            weights=_exported(network, weights, horizon),
+            epoch=stage.best_epoch,
+            loss=float(stage.best_loss),
+        )
 
 
 def _fresh(train: Examples, config: LstmConfig) -> LstmWeights:

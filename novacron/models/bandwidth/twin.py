@@ -109,61 +109,82 @@ def twin_table(examples: Examples, most: int, rng: np.random.Generator) -> TwinT
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TwinPlan:
+    """How one twin is grown.
+
+    `start` is a twin whose trees are kept and added to, at the tuning rate. `rounds` fixes the
+    number of rounds by level (0 keeps the start as it is) where there is no validation part.
+    """
+
+    horizon: int
+    seed: int
+    start: Twin | None = None
+    rounds: Mapping[float, int] | None = None
+
+
 def train_twin(
-    train: TwinTable,
-    validation: TwinTable,
-    config: TwinConfig,
-    *,
-    horizon: int,
-    seed: int,
-    start: Twin | None = None,
+    train: TwinTable, validation: TwinTable | None, config: TwinConfig, plan: TwinPlan
 ) -> tuple[Twin, float]:
-    """Fit one booster per served level; the best round by validation is kept.
+    """Fit one booster per served level.
 
     Args:
         train: What the trees are grown on.
-        validation: What chooses the number of rounds.
+        validation: What chooses the number of rounds; where no round improves on `plan.start`,
+            that is returned as it is. None: `plan.rounds` are grown.
         config: Sizes and rates.
-        horizon: Steps ahead.
-        seed: Of the rows and features each tree may look at.
-        start: Twin whose trees are kept and added to, at `tuning_rate`; where no round improves
-            on it, it is returned as it is.
+        plan: Where it starts from, and how long it grows.
 
     Returns:
-        The twin, and its validation pinball loss averaged over the levels, in ratios.
+        The twin, and its validation pinball loss in ratios averaged over the levels (NaN without
+        a validation part).
     """
     boosters, losses = {}, []
     for level in SERVED_LEVELS:
-        before = None if start is None else start.boosters[level]
-        booster, loss = _train_level(
-            train, validation, _params(config, level, seed), config, before
-        )
-        boosters[level] = booster
+        if validation is None:
+            boosters[level], loss = _grow_fixed(train, config, plan, level), float("nan")
+        else:
+            boosters[level], loss = _grow_checked(train, validation, config, plan, level)
         losses.append(loss)
-    return Twin(boosters=boosters, horizon=horizon), float(np.mean(losses))
+    return Twin(boosters=boosters, horizon=plan.horizon), float(np.mean(losses))
 
 
-def _train_level(
-    train: TwinTable,
-    validation: TwinTable,
-    params: dict[str, Any],
-    config: TwinConfig,
-    before: lgb.Booster | None,
+def rounds_of(twin: Twin, start: Twin | None) -> dict[float, int]:
+    """Return the rounds by level that a twin was grown beyond its start."""
+    before = {} if start is None else {q: b.num_trees() for q, b in start.boosters.items()}
+    return {q: b.num_trees() - before.get(q, 0) for q, b in twin.boosters.items()}
+
+
+def _grow_fixed(train: TwinTable, config: TwinConfig, plan: TwinPlan, level: float) -> lgb.Booster:
+    rounds = {} if plan.rounds is None else plan.rounds
+    before = None if plan.start is None else plan.start.boosters[level]
+    if before is not None and rounds.get(level, 0) == 0:
+        return before
+    params = _params(config, level, plan)
+    table = lgb.Dataset(train.x_NF, train.ratio_N, weight=train.weight_N, params=params)
+    grown = lgb.train(params, table, max(1, rounds.get(level, 0)), init_model=before)
+    return lgb.Booster(model_str=grown.model_to_string())
+
+
+def _grow_checked(
+    train: TwinTable, validation: TwinTable, config: TwinConfig, plan: TwinPlan, level: float
 ) -> tuple[lgb.Booster, float]:
+    params = _params(config, level, plan)
+    before = None if plan.start is None else plan.start.boosters[level]
     table = lgb.Dataset(train.x_NF, train.ratio_N, weight=train.weight_N, params=params)
     check = table.create_valid(validation.x_NF, validation.ratio_N, weight=validation.weight_N)
     history: dict[str, Any] = {}
-    rounds = config.rounds
-    if before is not None:
-        params = params | {"learning_rate": config.tuning_rate}
-        rounds = config.tuning_rounds
     booster = lgb.train(
-        params, table, rounds, valid_sets=[check], init_model=before,
+        params,
+        table,
+        config.rounds if before is None else config.tuning_rounds,
+        valid_sets=[check],
+        init_model=before,
         callbacks=_callbacks(config.patience, history),
-    )  # fmt: skip
+    )
     loss = _best_loss(history)
     if before is not None:
-        standing = _pinball(before, validation, params["alpha"])
+        standing = _pinball(before, validation, level)
         if loss > standing * (1 - _LEAST_GAIN_RATIO):
             return before, standing
     best = booster.best_iteration or booster.current_iteration()
@@ -188,12 +209,13 @@ def _best_loss(history: dict[str, Any]) -> float:
     return float(min(next(iter(history["valid_0"].values()))))
 
 
-def _params(config: TwinConfig, level: float, seed: int) -> dict[str, Any]:
+def _params(config: TwinConfig, level: float, plan: TwinPlan) -> dict[str, Any]:
+    rate = config.learning_rate if plan.start is None else config.tuning_rate
     return {
         "objective": "quantile", "alpha": level, "metric": "quantile",
-        "learning_rate": config.learning_rate, "num_leaves": config.leaves,
+        "learning_rate": rate, "num_leaves": config.leaves,
         "min_data_in_leaf": config.min_rows_per_leaf, "lambda_l2": config.l2,
         "feature_fraction": config.feature_share, "bagging_fraction": config.row_share,
-        "bagging_freq": 1, "max_bin": config.bins, "seed": seed, "num_threads": 1,
+        "bagging_freq": 1, "max_bin": config.bins, "seed": plan.seed, "num_threads": 1,
         "deterministic": True, "force_col_wise": True, "verbosity": -1,
     }  # fmt: skip

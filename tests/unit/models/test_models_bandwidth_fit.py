@@ -43,7 +43,7 @@ def test_a_killed_fit_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
     whole = fit_bandwidth(traces, ONE_SEED, checkpoint_dir=tmp_path / "whole")
 
     def die(event):
-        if event.unit == "wave-lstm-1" and event.epoch:
+        if event.unit == "wave-lstm-1-choose" and event.epoch:
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -53,8 +53,8 @@ def test_a_killed_fit_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
         traces, ONE_SEED, checkpoint_dir=tmp_path / "cut", progress=events.append
     )
 
-    assert next(e.unit for e in events if e.resumed) == "pooled-lstm-1"
-    assert "pooled-lstm-1" not in {e.unit for e in events if not e.resumed}
+    assert next(e.unit for e in events if e.resumed) == "pooled-lstm-1-choose"
+    assert "pooled-lstm-1-choose" not in {e.unit for e in events if not e.resumed}
     assert same_model(whole.model, resumed.model)
 
 
@@ -70,7 +70,12 @@ def test_progress_rises_to_one_and_names_every_unit(tmp_path):
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     finished = {event.unit for event in events if not event.epochs}
-    assert finished == {"pooled-lstm-1", "pooled-twin-1", "wave-lstm-1", "wave-twin-1"}
+    assert finished == {
+        f"{name}-{member}-1-{stage}"
+        for name in ("pooled", "wave")
+        for member in ("lstm", "twin")
+        for stage in ("choose", "final")
+    }
 
 
 @pytest.mark.learn

@@ -9,10 +9,11 @@ from novacron.models.bandwidth.blend import Mixture, choose_mixture, ewma_of_win
 from novacron.models.bandwidth.config import SERVED_LEVELS, LstmConfig, TwinConfig
 from novacron.models.bandwidth.examples import fit_linear, to_examples
 from novacron.models.bandwidth.lstm_numpy import LstmWeights
-from novacron.models.bandwidth.twin import Twin, train_twin, twin_table
+from novacron.models.bandwidth.twin import Twin, TwinPlan, rounds_of, train_twin, twin_table
 from novacron.models.bandwidth.windows import cut_windows
 
 TINY = tiny_bandwidth.TINY
+PLAN = TwinPlan(horizon=5, seed=1)
 lstm = pytest.importorskip("novacron.models.bandwidth.lstm", reason="torch is not installed")
 import torch  # noqa: E402
 
@@ -30,7 +31,7 @@ def schedule(epochs=2, seed=1):
 def test_numpy_answers_as_torch_does():
     data = examples([0])
     config = LstmConfig(steps=12, hidden=16, head=16, epochs=1)
-    weights, _ = lstm.train_lstm(data, data, config, schedule(1))
+    weights = lstm.train_lstm(data, data, config, schedule(1)).weights
     network = lstm._network(weights, config, 5).eval()
 
     with torch.no_grad():
@@ -44,15 +45,15 @@ def test_numpy_answers_as_torch_does():
 def test_the_lstm_learns_a_swing_that_the_level_alone_cannot_tell():
     train, check = examples(range(6)), examples([8, 9])
 
-    _, first = lstm.train_lstm(train, check, TINY.lstm, schedule(1))
-    _, later = lstm.train_lstm(train, check, TINY.lstm, schedule(8))
+    first = lstm.train_lstm(train, check, TINY.lstm, schedule(1)).loss
+    later = lstm.train_lstm(train, check, TINY.lstm, schedule(8)).loss
 
     assert later < 0.6 * first
 
 
 def test_quantiles_of_the_lstm_never_cross_and_are_never_negative():
     data = examples([0])
-    weights, _ = lstm.train_lstm(data, data, TINY.lstm, schedule(1))
+    weights = lstm.train_lstm(data, data, TINY.lstm, schedule(1)).weights
     wild = np.random.default_rng(0).normal(0, 50, data.inputs.joined.shape).astype(np.float32)
 
     ratios = weights.quantile_ratios(data.inputs.x_NTC, wild)
@@ -63,7 +64,7 @@ def test_quantiles_of_the_lstm_never_cross_and_are_never_negative():
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
     train, check = examples(range(3)), examples([8])
-    whole, _ = lstm.train_lstm(train, check, TINY.lstm, schedule(4))
+    whole = lstm.train_lstm(train, check, TINY.lstm, schedule(4)).weights
 
     class KilledError(Exception):
         pass
@@ -78,10 +79,10 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path):
             train, check, TINY.lstm, schedule(4), state_path=path, on_epoch=die_after_two
         )
     seen = []
-    resumed, _ = lstm.train_lstm(
+    resumed = lstm.train_lstm(
         train, check, TINY.lstm, schedule(4), state_path=path,
         on_epoch=lambda e: seen.append(e.number),
-    )  # fmt: skip
+    ).weights  # fmt: skip
 
     assert seen == [3, 4]
     assert all(np.array_equal(resumed.arrays[k], whole.arrays[k]) for k in whole.arrays)
@@ -91,7 +92,7 @@ def test_another_seed_gives_another_network():
     data = examples([0])
 
     first, second = (
-        lstm.train_lstm(data, data, TINY.lstm, schedule(1, seed))[0] for seed in (1, 2)
+        lstm.train_lstm(data, data, TINY.lstm, schedule(1, seed)).weights for seed in (1, 2)
     )
 
     assert not np.array_equal(first.arrays["out_KE"], second.arrays["out_KE"])
@@ -99,7 +100,7 @@ def test_another_seed_gives_another_network():
 
 def test_a_missing_feature_counts_as_its_mean():
     data = examples([0])
-    weights, _ = lstm.train_lstm(data, data, TINY.lstm, schedule(1))
+    weights = lstm.train_lstm(data, data, TINY.lstm, schedule(1)).weights
     mean = weights.arrays["feature_mean_F"][None]
 
     assert weights.scaled(np.full_like(mean, np.nan)) == pytest.approx(weights.scaled(mean))
@@ -125,9 +126,9 @@ def test_the_trees_of_a_class_are_added_to_those_of_all_classes():
     pooled, own = examples(range(4)), examples(range(4), scale_mbps=300.0, seed=9)
     config = TwinConfig(rounds=15, tuning_rounds=10, min_rows_per_leaf=20, learning_rate=0.1)
 
-    start, _ = train_twin(table(pooled), table(own), config, horizon=5, seed=1)
-    tuned, loss = train_twin(table(own), table(own), config, horizon=5, seed=1, start=start)
-    before = train_twin(table(pooled), table(own), config, horizon=5, seed=1)[1]
+    start, _ = train_twin(table(pooled), table(own), config, PLAN)
+    tuned, loss = train_twin(table(own), table(own), config, replace(PLAN, start=start))
+    before = train_twin(table(pooled), table(own), config, PLAN)[1]
 
     for level in SERVED_LEVELS:
         trees = tuned.boosters[level].num_trees()
@@ -138,18 +139,18 @@ def test_the_trees_of_a_class_are_added_to_those_of_all_classes():
 def test_tuning_that_does_not_help_leaves_the_trees_as_they_were():
     good = examples(range(4))
     config = TwinConfig(rounds=40, tuning_rounds=5, min_rows_per_leaf=20, learning_rate=0.15)
-    start, _ = train_twin(table(good), table(good), config, horizon=5, seed=1)
+    start, _ = train_twin(table(good), table(good), config, PLAN)
     rng = np.random.default_rng(0)
     wrong = replace(table(good), ratio_N=rng.permutation(table(good).ratio_N) + 3)
 
-    tuned, _ = train_twin(wrong, table(good), config, horizon=5, seed=1, start=start)
+    tuned, _ = train_twin(wrong, table(good), config, replace(PLAN, start=start))
 
     assert all(tuned.boosters[q] is start.boosters[q] for q in SERVED_LEVELS)
 
 
 def test_saved_trees_answer_as_before(tmp_path):
     data = examples([0])
-    twin, _ = train_twin(table(data), table(data), TINY.twin, horizon=5, seed=1)
+    twin, _ = train_twin(table(data), table(data), TINY.twin, PLAN)
 
     twin.save(tmp_path)
     again = Twin.load(tmp_path, 5)
@@ -242,3 +243,40 @@ def test_inputs_without_a_linear_forecast_are_refused_by_the_members():
 
     with pytest.raises(FeatureMismatchError, match="linear"):
         table(plain)
+
+
+def test_without_a_validation_part_the_trees_grow_as_long_as_was_chosen():
+    data = examples(range(3))
+    config = TwinConfig(rounds=30, tuning_rounds=10, min_rows_per_leaf=20, learning_rate=0.1)
+    start, _ = train_twin(table(data), table(data), config, PLAN)
+    wanted = {0.1: 3, 0.5: 0, 0.9: 7}
+
+    grown, _ = train_twin(table(data), None, config, replace(PLAN, start=start, rounds=wanted))
+
+    assert rounds_of(grown, start) == wanted
+
+
+def test_without_a_validation_part_the_network_trains_as_long_as_was_chosen():
+    data = examples([0])
+    seen = []
+    plan = replace(schedule(6), stop_after=2)
+
+    trained = lstm.train_lstm(
+        data, None, TINY.lstm, plan, on_epoch=lambda e: seen.append(e.number)
+    )
+
+    assert seen == [1, 2]
+    assert trained.epoch == 2
+
+
+def test_no_epochs_leave_the_weights_as_they_were():
+    data = examples([0])
+    start = lstm.train_lstm(data, data, TINY.lstm, schedule(1)).weights
+
+    kept = lstm.train_lstm(data, None, TINY.lstm, replace(schedule(4), stop_after=0), start=start)
+
+    answers = [
+        weights.quantile_ratios(data.inputs.x_NTC, data.inputs.joined)
+        for weights in (start, kept.weights)
+    ]
+    assert np.array_equal(*answers)
