@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth results bench-simulator testbed clean
+.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-decisions results bench-simulator testbed clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,15 @@ bench-telemetry: setup
 
 bench-bandwidth: setup
 	@$(BIN)/python -m benchmarks.bandwidth
+
+bench-patterns: setup
+	@$(BIN)/python -m benchmarks.patterns
+
+# The models on which operators act, one after another; those that are there.
+bench-decisions: setup
+	@for name in anomaly patterns placement; do \
+	  if [ -f benchmarks/$$name.py ]; then $(BIN)/python -m benchmarks.$$name || exit 1; fi; \
+	done
 
 # Copies the measured figures into the marked tables of README and docs.
 results: setup

@@ -61,16 +61,16 @@ Ints = NDArray[np.int64]
 
 GOAL_F1: Final = 0.9
 NOISE_LEVELS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-_SEEN_SET: Final = "generated, unseen seeds"
+_SEEN_SET: Final = "unseen_seeds"
 _UNSEEN_SEED: Final = 900_001
 
 CHANGES: Final[dict[str, PatternRanges]] = {
-    "generated, all of these at once": UNSEEN,
-    "generated, unseen noise kinds": replace(SEEN, noise_kinds=UNSEEN.noise_kinds),
-    "generated, unseen waveforms": replace(SEEN, waveforms=UNSEEN.waveforms),
-    "generated, longer windows": replace(SEEN, samples=UNSEEN.samples),
-    "generated, more gaps": replace(SEEN, missing_ratio=UNSEEN.missing_ratio),
-    "generated, more noise": replace(SEEN, noise_level=UNSEEN.noise_level, clean_ratio=0.0),
+    "all_changed_at_once": UNSEEN,
+    "unseen_noise_kinds": replace(SEEN, noise_kinds=UNSEEN.noise_kinds),
+    "unseen_waveforms": replace(SEEN, waveforms=UNSEEN.waveforms),
+    "longer_windows": replace(SEEN, samples=UNSEEN.samples),
+    "more_gaps": replace(SEEN, missing_ratio=UNSEEN.missing_ratio),
+    "more_noise": replace(SEEN, noise_level=UNSEEN.noise_level, clean_ratio=0.0),
 }
 """One thing changed against training at a time, and all at once."""
 
@@ -149,7 +149,7 @@ def measure_noise(
     """Measure types and periods at fixed noise levels."""
     f1, period = [], []
     for level in NOISE_LEVELS:
-        on = f"generated, noise level {level:g}"
+        on = f"noise_level_{level:g}"
         drawn = draw_examples(sizes.noise_each, _UNSEEN_SEED + 1, at_noise(SEEN, level))
         judged = judge(model, drawn)
         f1.append(meter.f1("macro_f1", on, drawn.type_N, judged.answered, "level 1: see above"))
@@ -174,8 +174,8 @@ def controls(count: int) -> dict[str, list[PatternWindow]]:
         )  # fmt: skip
 
     return {
-        "control: independent noise": [window("noise", place) for place in range(count)],
-        "control: random walks": [window("walk", place) for place in range(count)],
+        "control_independent_noise": [window("noise", place) for place in range(count)],
+        "control_random_walks": [window("walk", place) for place in range(count)],
     }
 
 
@@ -230,12 +230,12 @@ def run(
         measure_real(model, data_dir, meter)
     meter.metrics.append(
         Metric(
-            name="windows_per_cpu_s", set="96 to 2048 samples, evidence and forest",
+            name="windows_per_cpu_s", set="windows_of_96_to_2048_samples",
             value=per_cpu_s, n=len(sizes.seeds), baseline="none: one core, machine below",
         )
     )  # fmt: skip
     if pictures is not None:
-        _draw(pictures, pooled, changed["generated, all of these at once"], f1, period)
+        _draw(pictures, pooled, changed["all_changed_at_once"], f1, period)
     return BenchmarkResult(
         theme="patterns",
         command=command,
@@ -282,7 +282,7 @@ def _notes(sizes: Sizes, metrics: Sequence[Metric], *, real: bool) -> tuple[str,
         "that neither training nor calibration drew. Labels are the process that made the window.",
         "A periodic window that is not answered `periodic` counts as a missed period in "
         "period_within_2_percent; period_found_within_2_percent looks at the period alone.",
-        "The sets under `generated, ...` change one thing against training, or all; one forest.",
+        "`unseen_noise_kinds` to `more_noise` change one thing against training, `all_changed_at_once` all of them; one forest.",
         "The ranges of periodic windows were widened once after a look at the real series (levels "
         "that wander, uneven cycles), so the figures on real series are not blind."
         if real

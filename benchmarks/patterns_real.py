@@ -64,39 +64,39 @@ def _pages(data_dir: Path) -> Iterator["pd.Series[Any]"]:
 _BOTH: Final = (DAY_S, WEEK_S)
 _SOURCES: Final = (
     _Source(
-        set="vic electricity, hourly, 28 days",
+        set="vic_electricity_1h_28d",
         read=_column(adapt_energy, "demand_mwh_per_half_hour"),
         window="28D",
         known_s=_BOTH,
     ),
-    _Source(set="nyc taxi (NAB), 30 min, 14 days", read=_taxi, window="14D", known_s=_BOTH),
+    _Source(set="nyc_taxi_30min_14d", read=_taxi, window="14D", known_s=_BOTH),
     _Source(
-        set="GenAI requests, 10 min, 7 days",
+        set="genai_requests_10min_7d",
         read=_column(adapt_requests, "requests_per_10min", "local_ts"),
         window="7D",
         known_s=(DAY_S,),
     ),
-    _Source(set="wikipedia, daily, 26 weeks", read=_pages, window="182D", known_s=(WEEK_S,)),
+    _Source(set="wikipedia_1d_26w", read=_pages, window="182D", known_s=(WEEK_S,)),
     _Source(
-        set="azure 2019 fleet, 5 min, 7 days",
+        set="azure2019_fleet_5min_7d",
         read=_column(adapt_azure_centre, "cpu_usage_sum"),
         window="7D",
         known_s=(DAY_S,),
     ),
     _Source(
-        set="google 2019 fleet, 5 min, 7 days",
+        set="google2019_fleet_5min_7d",
         read=_column(adapt_google_centre, "cpu_ratio"),
         window="7D",
         known_s=(DAY_S,),
     ),
     _Source(
-        set="alibaba 2018 fleet, 5 min, 5 days",
+        set="alibaba2018_fleet_5min_5d",
         read=_column(lambda path: adapt_alibaba_centre(path, "alibaba2018_300s"), "cpu_ratio"),
         window="5D",
         known_s=(DAY_S,),
     ),
     _Source(
-        set="bitbrains fleet, 5 min, 7 days",
+        set="bitbrains_fleet_5min_7d",
         read=_column(adapt_bitbrains_fleet, "cpu_mhz_per_vm"),
         window="7D",
         known_s=(DAY_S,),
