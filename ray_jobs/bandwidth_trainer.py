@@ -14,7 +14,7 @@ from novacron.models.bandwidth.config import BandwidthConfig
 from novacron.models.bandwidth.fit import ProgressEvent, fit_bandwidth
 from novacron.models.bandwidth.model import BandwidthModel
 from novacron.models.bandwidth.scores import validation_metrics
-from novacron.models.bandwidth.units import fit_unit, is_unit_finished, training_stages
+from novacron.models.bandwidth.stages import fit_unit, is_unit_finished, training_stages
 from novacron.models.bandwidth.windows import cut_windows
 from novacron.models.base import ServableModel
 from novacron.registry.card import CardMetric
@@ -107,7 +107,7 @@ class BandwidthTrainer:
         )
 
     def stages(self, data: TrainingData, config: TrainConfig) -> tuple[tuple[str, ...], ...]:
-        """Return the pooled networks and the trees, then the networks tuned on each class."""
+        """Return the pooled members first, then those of each class, once more for the final fit."""
         stages = training_stages(data.traces_by_class, _fit_of(config))
         return tuple(tuple(unit.name for unit in stage) for stage in stages)
 

@@ -16,6 +16,7 @@ from ray_jobs.units import UnitWork
 
 # model name -> module with a variable `TRAINER`; imported when that model is trained.
 TRAINERS: Final[dict[str, str]] = {
+    "anomaly": "ray_jobs.anomaly_trainer",
     "bandwidth": "ray_jobs.bandwidth_trainer",
     "patterns": "ray_jobs.patterns_trainer",
 }

@@ -41,7 +41,7 @@ data: {sets: [fcc], generator: {links: 12, hours: 0.3}}
 fit:
   seeds: [1]
   lstm: {epochs: 2, tuning_epochs: 1, rows_per_class: 300, tuning_rows: 300, hidden: 4, head: 4}
-  twin: {rounds: 5, rows: 500, min_rows_per_leaf: 20}
+  twin: {rounds: 5, examples: 500, min_rows_per_leaf: 20}
 """
 GATE = "limits: [{name: wape_ratio_to_ewma, limit: 9.0, min_n: 1, tolerance_ratio: 1}]\n"
 

@@ -11,7 +11,7 @@ data: {sets: [fcc], generator: {links: 12, hours: 0.3}}
 fit:
   seeds: [1, 2]
   lstm: {epochs: 1, tuning_epochs: 1, rows_per_class: 300, tuning_rows: 300, hidden: 4, head: 4}
-  twin: {rounds: 5, rows: 500, min_rows_per_leaf: 20}
+  twin: {rounds: 5, examples: 500, min_rows_per_leaf: 20}
 """
 
 
@@ -51,7 +51,7 @@ def test_the_trained_bundle_is_scored_on_every_class_beside_its_baselines(runs, 
     names = {one["name"] for one in outcome["metrics"]}
     assert {"wape_ratio_to_ewma", "wql_ratio_to_ewma_band", "coverage_80"} <= names
     assert all(one["lo"] <= one["value"] <= one["hi"] for one in outcome["metrics"])
-    assert {units for _, units in events} == {6}
+    assert {units for _, units in events} == {12}
     assert all(event.step <= event.steps for event, _ in events)
 
 
@@ -59,10 +59,10 @@ def test_the_trained_bundle_is_scored_on_every_class_beside_its_baselines(runs, 
 def test_the_stages_put_the_pooled_units_first(data, tiny):
     config = load_config(tiny, BandwidthTrainConfig)
 
-    first, second = TRAINER.stages(data, config)
+    stages = TRAINER.stages(data, config)
 
-    assert all(unit.startswith("pooled") for unit in first)
-    assert all(unit.startswith("synthetic") for unit in second)
+    assert all(unit.startswith("pooled") for unit in stages[0])
+    assert all(unit.startswith("synthetic") for unit in stages[-1])
 
 
 @pytest.mark.parametrize("name", ["bandwidth", "bandwidth_demo"])
