@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,13 +23,14 @@ from ray_jobs.locations import registry_config
 
 
 class LimitRule(BaseModel):
-    """A metric that must beat its baseline on every set, or on those named."""
+    """A metric that must beat its limit on every set, or on those named."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    better: Literal["lower", "higher"] = "lower"
     limit: float = 1.0
-    """The whole interval must lie below this; 1 for a ratio to a baseline."""
+    """The whole interval must lie on the good side of this; 1 for a ratio to a baseline."""
     sets: tuple[str, ...] = ()
     """Sets it must hold on; empty: every set on which the card reports the metric."""
     min_n: int = Field(default=30, ge=1)
@@ -63,6 +64,7 @@ class GateConfig(BaseModel):
             MetricRule(
                 name=rule.name,
                 set=each,
+                better=rule.better,
                 limit=rule.limit,
                 min_n=rule.min_n,
                 tolerance_ratio=rule.tolerance_ratio,

@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from novacron.errors import ConfigError
+from novacron.errors import ConfigError, GateRefusedError
 from novacron.models.patterns.recognizer import PatternRecognizer
 from novacron.registry.store import ModelStore
 from ray_jobs.config import load_config
 from ray_jobs.evaluate import evaluate
 from ray_jobs.locations import registry_config
 from ray_jobs.patterns_trainer import TRAINER, PatternsTrainConfig
+from ray_jobs.promote import GateConfig, promote
 from ray_jobs.trainers import BringsData, trainer_of
 from ray_jobs.training import TrainRequest, train
 
@@ -88,3 +89,11 @@ def test_the_shipped_config_is_valid():
     assert trainer_of("patterns") is TRAINER
     assert isinstance(TRAINER, BringsData)
     assert config.fit.train_each >= 100
+
+
+def test_the_shipped_gate_refuses_a_forest_from_too_few_windows(runs, tiny):
+    outcome = train(request_for(tiny), nothing)
+    gate = load_config(ROOT / "configs/gate/patterns.yaml", GateConfig)
+
+    with pytest.raises(GateRefusedError, match="macro_f1"):
+        promote(registry_config(), "patterns", outcome["version"], gate)
