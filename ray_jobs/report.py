@@ -32,7 +32,7 @@ def write_report(folder: RunFolder, card: ModelCard, series: Mapping[str, Any]) 
     folder.report.mkdir(parents=True, exist_ok=True)
     pictures: list[tuple[str, Path]] = []
     progress = read_progress(folder.progress)
-    if progress:
+    if any(event.losses for events in progress.values() for event in events):
         path = folder.report / "loss.png"
         _draw_losses(progress, path)
         pictures.append(("Loss while training, by unit", path))
