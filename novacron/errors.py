@@ -7,6 +7,7 @@
     |   |-- UnreadableInputError       400  bytes that do not parse: truncated, wrong format
     |   |-- ConfigError                400  a setting is unknown or not allowed
     |   `-- PayloadTooLargeError       413  more bytes or rows than the limit
+    |-- ForbiddenError                 403 PERMISSION_DENIED    exit 2
     |-- NotFoundError                  404 NOT_FOUND            exit 2
     |   |-- ModelNotFoundError         404  no such model, version or alias
     |   |-- DatasetNotFoundError       404  no such data set, or its files are not there
@@ -115,6 +116,14 @@ class PayloadTooLargeError(InvalidInputError):
 
     http_status = 413
     grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class ForbiddenError(NovacronError):
+    """The caller may not ask this of this service."""
+
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
+    exit_code = 2
 
 
 class NotFoundError(NovacronError):

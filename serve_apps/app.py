@@ -17,6 +17,7 @@ from novacron.registry.store import ModelStore
 from serve_apps.config import AppConfig, resolve_registry
 from serve_apps.dataplane import DataPlane
 from serve_apps.gateway import Gateway
+from serve_apps.grpc_service import CallContext, InferenceService, Serialized, refuse
 from serve_apps.host import ModelHost, RegistryStore
 from serve_apps.metrics import ServingMetrics
 
@@ -36,6 +37,7 @@ class Endpoint:
         self._metrics = ServingMetrics(ray_metrics)
         self._host: ModelHost | None = None
         self._poller: asyncio.Task[None] | None = None
+        self._grpc: InferenceService | None = None
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Load every model and return the app; without all of them no replica gets a request."""
@@ -48,14 +50,45 @@ class Endpoint:
         if config.replica.registry_poll_s:
             self._poller = asyncio.create_task(self._poll(self._host))
         plane = DataPlane(self._host, config.limits, self._metrics)
+        self._grpc = InferenceService(plane, allow_remote=config.grpc.allow_remote)
         # Serve adds X-Request-ID itself.
         return Gateway(plane, on_shutdown=self._drain, echo_request_id=False)
+
+    async def ServerLive(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("ServerLive", body, grpc_context)
+
+    async def ServerReady(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("ServerReady", body, grpc_context)
+
+    async def ModelReady(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("ModelReady", body, grpc_context)
+
+    async def ServerMetadata(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("ServerMetadata", body, grpc_context)
+
+    async def ModelMetadata(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("ModelMetadata", body, grpc_context)
+
+    async def ModelInfer(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("ModelInfer", body, grpc_context)
 
     async def check_health(self) -> None:
         """Raise when Serve should replace this replica."""
         if self._host is None:
             raise NotReadyError("The models are still loading.")
         self._host.check_health(self._config.replica.max_call_s)
+
+    async def _call(self, method: str, body: bytes, context: CallContext) -> Serialized:
+        if self._grpc is None:
+            refuse(NotReadyError("The models are still loading."), context)
+            return Serialized(b"")
+        return await self._grpc.call(method, body, context)
 
     async def _poll(self, host: ModelHost) -> None:
         while True:

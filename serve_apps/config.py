@@ -107,6 +107,15 @@ class ReplicaConfig(_Settings):
     restart. 0: never."""
 
 
+class GrpcConfig(_Settings):
+    """Who may call over gRPC, where `grpc_options` of the file turn it on."""
+
+    allow_remote: bool = False
+    """Whether callers on other machines are answered. Serve's gRPC servers listen on every address
+    of the machine, and the endpoint asks nobody for a token. On a cluster of several nodes, HAProxy
+    calls replicas of other nodes from its own, which is remote too."""
+
+
 class AppConfig(_Settings):
     """Everything under `args` of the application."""
 
@@ -120,6 +129,7 @@ class AppConfig(_Settings):
     limits: LimitsConfig = LimitsConfig()
     scaling: ScalingConfig = ScalingConfig()
     replica: ReplicaConfig = ReplicaConfig()
+    grpc: GrpcConfig = GrpcConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -62,6 +62,10 @@ class DataPlane:
         self._metrics = metrics
         self._clock = clock
 
+    def now_s(self) -> float:
+        """Return the seconds of the clock that times the requests."""
+        return self._clock()
+
     def live(self) -> bool:
         """Tell whether the process answers at all."""
         return True
@@ -95,9 +99,23 @@ class DataPlane:
         }
 
     async def infer(
-        self, name: str, model_version: str | None, body: bytes, codec: Codec
+        self,
+        name: str,
+        model_version: str | None,
+        body: bytes,
+        codec: Codec,
+        *,
+        began_s: float | None = None,
     ) -> Reply:
         """Answer one request.
+
+        Args:
+            name: The model.
+            model_version: The version asked for, or None for the one that answers by default.
+            body: The request.
+            codec: Its wire format.
+            began_s: When a skin that had to look into the body began to, by `now_s`; counted as
+                decoding.
 
         Raises:
             ModelNotFoundError: No such model or version.
@@ -110,7 +128,7 @@ class DataPlane:
         served: ServedModel | None = None
         try:
             served = self.host.get(name, model_version)
-            reply = await self._answer(served, body, codec)
+            reply = await self._answer(served, body, codec, began_s)
             status = 200
             return reply
         except NovacronError as error:
@@ -133,8 +151,10 @@ class DataPlane:
         else:
             self._metrics.count_request(served.name, served.version, error.http_status)
 
-    async def _answer(self, served: ServedModel, body: bytes, codec: Codec) -> Reply:
-        started_s = self._clock()
+    async def _answer(
+        self, served: ServedModel, body: bytes, codec: Codec, began_s: float | None
+    ) -> Reply:
+        started_s = self._clock() if began_s is None else began_s
         self.check_size(len(body))
         request = codec.decode(body)
         rows, n_rows = self._prepare(served, request)

@@ -1,0 +1,33 @@
+"""Tells Serve's gRPC servers which methods `inference.GRPCInferenceService` has.
+
+Named under `grpc_options.grpc_servicer_functions`. Proxies import it, so it imports no model code.
+Messages cross Serve as bytes, in both directions: nothing pickles them, no generated code is needed.
+"""
+
+from typing import Any, Final
+
+import grpc
+
+SERVICE: Final = "inference.GRPCInferenceService"
+METHODS: Final = (
+    "ServerLive",
+    "ServerReady",
+    "ModelReady",
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelInfer",
+)
+
+
+def add_inference_service(servicer: Any, server: Any) -> None:
+    """Register the service's methods on a gRPC server, in place of generated code.
+
+    Serve calls it in each of its gRPC servers and puts its own routing behind every method.
+    """
+    handlers = {
+        method: grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, method), request_deserializer=None, response_serializer=None
+        )
+        for method in METHODS
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -1,0 +1,186 @@
+"""The gRPC skin over the data plane: `inference.GRPCInferenceService` behind Serve's gRPC ingress.
+
+Messages come and go as bytes, see `serve_apps.grpc_ingress`; this side runs in the replicas.
+"""
+
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
+
+import grpc
+
+from novacron.errors import ForbiddenError, InvalidInputError, NovacronError, OverloadedError
+from serve_apps.dataplane import DataPlane
+from serve_apps.grpc_messages import new_message
+from serve_apps.oip import encode_error
+from serve_apps.oip_grpc import OipGrpc, parse_message
+
+logger = logging.getLogger(__name__)
+
+MAX_DETAILS_CHARS: Final = 1024
+ERROR_KEY: Final = "novacron-error-bin"
+"""Trailing metadata of a refused call: the JSON object that HTTP would have answered."""
+
+
+class CallContext(Protocol):
+    """What a call tells and takes beside its messages; Serve's `RayServegRPCContext` has it."""
+
+    def peer(self) -> str:
+        """Return the caller's address as gRPC writes it, for example `ipv4:10.0.0.7:5123`."""
+        ...
+
+    def trailing_metadata(self) -> Any:
+        """Return the pairs set so far, among them the request's id."""
+        ...
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Set the status."""
+        ...
+
+    def set_details(self, details: str) -> None:
+        """Set the sentence beside the status."""
+        ...
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """Set the pairs that follow the answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Serialized:
+    """An answer that is bytes already, with the one method that Serve calls on messages."""
+
+    data: bytes
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  protobuf's name
+        """Return the bytes."""
+        return self.data
+
+
+class InferenceService:
+    """Answers the calls of the service.
+
+    Args:
+        plane: The handlers.
+        allow_remote: Whether callers on other machines are answered. Serve 2.60 has no setting
+            for the address that its gRPC servers listen on and takes all of them, so that who may
+            ask is decided here.
+    """
+
+    def __init__(self, plane: DataPlane, *, allow_remote: bool) -> None:
+        self._plane = plane
+        self._allow_remote = allow_remote
+        self._handlers: Mapping[str, Callable[[bytes, CallContext], Awaitable[bytes]]] = {
+            "ModelInfer": self._infer,
+            "ModelMetadata": self._model_metadata,
+            "ModelReady": self._model_ready,
+            "ServerLive": self._server_live,
+            "ServerMetadata": self._server_metadata,
+            "ServerReady": self._server_ready,
+        }
+
+    async def call(self, method: str, body: bytes, context: CallContext) -> Serialized:
+        """Answer one call of a method of the service; a refusal sets the status on the context.
+
+        The refusal is not raised, because Serve logs what is raised with its stack, and callers
+        could fill the disk with their mistakes.
+        """
+        try:
+            if not self._allow_remote and not is_local(context.peer()):
+                raise ForbiddenError(
+                    "gRPC calls are answered on this machine only.",
+                    remedy="Set grpc.allow_remote if the network in between is trusted.",
+                )
+            return Serialized(await self._handlers[method](body, context))
+        except NovacronError as error:
+            refuse(error, context)
+        except Exception:
+            # The boundary, as in the gateway.
+            logger.exception("gRPC %s failed", method)
+            unexpected = NovacronError(
+                "The server failed to answer this request.", remedy="Look into the replica's log."
+            )
+            refuse(unexpected, context)
+        return Serialized(b"")
+
+    async def _infer(self, body: bytes, context: CallContext) -> bytes:
+        began_s = self._plane.now_s()
+        codec = OipGrpc()
+        try:
+            self._plane.check_size(len(body))
+            name, version = codec.open(body)
+        except InvalidInputError as error:
+            self._plane.count_refusal("", None, error)
+            raise
+        reply = await self._plane.infer(name, version, body, codec, began_s=began_s)
+        _add_trailing(context, ("server-timing", reply.timing.to_header()))
+        return reply.body
+
+    async def _server_live(self, body: bytes, _context: CallContext) -> bytes:
+        parse_message("ServerLiveRequest", body)
+        return _write("ServerLiveResponse", live=self._plane.live())
+
+    async def _server_ready(self, body: bytes, _context: CallContext) -> bytes:
+        parse_message("ServerReadyRequest", body)
+        return _write("ServerReadyResponse", ready=self._plane.ready())
+
+    async def _model_ready(self, body: bytes, _context: CallContext) -> bytes:
+        request = parse_message("ModelReadyRequest", body)
+        ready = self._plane.model_ready(request.name, request.version or None)
+        return _write("ModelReadyResponse", ready=ready)
+
+    async def _server_metadata(self, body: bytes, _context: CallContext) -> bytes:
+        parse_message("ServerMetadataRequest", body)
+        return _write("ServerMetadataResponse", **self._plane.server_metadata())
+
+    async def _model_metadata(self, body: bytes, _context: CallContext) -> bytes:
+        request = parse_message("ModelMetadataRequest", body)
+        metadata = self._plane.model_metadata(request.name, request.version or None)
+        tensors = {
+            side: [
+                {key: one[key] for key in ("name", "datatype", "shape")} for one in metadata[side]
+            ]
+            for side in ("inputs", "outputs")
+        }
+        return _write(
+            "ModelMetadataResponse",
+            name=metadata["name"],
+            versions=metadata["versions"],
+            platform=metadata["platform"],
+            **tensors,
+        )
+
+
+def is_local(peer: str) -> bool:
+    """Tell whether a peer, as gRPC writes it, is on this machine."""
+    kind, _, address = unquote(peer).partition(":")
+    if kind == "unix":
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return bool((mapped or ip).is_loopback)
+
+
+def refuse(error: NovacronError, context: CallContext) -> None:
+    """Set the status of an error on a call, its sentence, and the JSON object for programs."""
+    context.set_code(grpc.StatusCode[error.grpc_status])
+    context.set_details(str(error)[:MAX_DETAILS_CHARS])
+    pairs: list[tuple[str, str | bytes]] = [(ERROR_KEY, encode_error(error))]
+    if isinstance(error, OverloadedError):
+        pairs.append(("retry-after", f"{error.retry_after_s:.3f}"))
+    _add_trailing(context, *pairs)
+
+
+def _add_trailing(context: CallContext, *pairs: tuple[str, str | bytes]) -> None:
+    context.set_trailing_metadata([*(context.trailing_metadata() or ()), *pairs])
+
+
+def _write(name: str, /, **fields: Any) -> bytes:
+    return bytes(new_message(name, **fields).SerializeToString())
