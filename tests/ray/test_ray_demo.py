@@ -123,6 +123,9 @@ def test_the_readme_commands_train_as_a_job_and_deploy(first: dict, place: Path)
         novacron serve --config {place}/serve.yaml --json
         novacron status --json
         novacron predict {place}/runs/demo/telemetry.parquet {place}/out.parquet --model bandwidth
+        mkdir {place}/in
+        cp {place}/runs/demo/telemetry.parquet {place}/in/monday.parquet
+        novacron predict {place}/in {place}/out --model bandwidth --ray --json
     """
 
     finished = subprocess.run(
@@ -136,7 +139,10 @@ def test_the_readme_commands_train_as_a_job_and_deploy(first: dict, place: Path)
     )
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    status = [json.loads(line) for line in finished.stdout.splitlines() if line[:1] == "{"][-1]
+    answers = [json.loads(line) for line in finished.stdout.splitlines() if line[:1] == "{"]
+    status = next(one for one in answers if "registry" in one)
     assert status["endpoint"]["ready"]
     assert [job["status"] for job in status["jobs"]] == ["SUCCEEDED"]
-    assert (place / "out.parquet").is_file()
+    alone = (place / "out.parquet").read_bytes()
+    assert (place / "out" / "monday.parquet").read_bytes() == alone
+    assert answers[-1]["files"] == 1
