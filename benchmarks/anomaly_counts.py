@@ -18,7 +18,7 @@ from novacron.models.anomaly.scorer import MetricScorer
 Floats = NDArray[np.float64]
 
 OURS: Final = "ours"
-_THRESHOLDS: Final = 150
+_THRESHOLDS: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

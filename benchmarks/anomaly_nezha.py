@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 _MOST_FALSE: Final = 0.15
 _CHOICES: Final = (("cpu_ratio",), ("cpu_ratio", "mem_ratio"))
+_THRESHOLDS: Final = tuple(np.arange(1.0, 12.01, 0.5).tolist())
 _LEAST: Final = (0.0, 0.1, 0.2, 0.3)
 
 
@@ -72,12 +73,14 @@ def choose(
     """
     good: dict[tuple[float, int], list[float]] = {}
     for place, scored in enumerate(variants.values()):
-        for threshold in np.arange(1.0, 6.01, 0.25):
+        for threshold in _THRESHOLDS:
             counts = nezha_counts(pods, scored, float(threshold))
             false = sum(one.false_alerts for one in counts) / sum(one.days for one in counts)
             if false <= _MOST_FALSE:
                 found, events = sum(c.found for c in counts), sum(c.events for c in counts)
                 good.setdefault((found / max(events, 1), place), []).append(float(threshold))
+    if not good:  # nothing keeps the budget: what alerts least
+        return list(variants)[-1], _THRESHOLDS[-1]
     best = max(good)
     return list(variants)[best[1]], good[best][len(good[best]) // 2]
 

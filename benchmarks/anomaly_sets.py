@@ -25,14 +25,11 @@ from novacron.telemetry.datasets.vm import (
     adapt_bitbrains_fleet,
     adapt_google_centre,
 )
-from novacron.telemetry.synthesize.config import fleet_small
-from novacron.telemetry.synthesize.fleet import generate_fleet
 
 Floats = NDArray[np.float64]
 
 STEP_S: Final = 300.0
 DAY: Final = 288
-_METRICS: Final = ("cpu_ratio", "mem_ratio", "latency_mean_ms", "throughput_rps", "disk_ratio")
 _LONGEST_REAL: Final = 6000
 
 
@@ -113,18 +110,6 @@ def load_nezha(data_dir: Path) -> list[Pod]:
             )
         )
     return pods
-
-
-def generated_normal(seed: int, *, days: int, nodes: int) -> dict[str, Floats]:
-    """Return metrics of generated nodes without faults, every 300 s."""
-    config = fleet_small(hours=24.0 * days)
-    config = config.model_copy(update={"step_s": STEP_S, "faults_per_entity_day": 0.0})
-    table = generate_fleet(config, seed=seed).nodes.to_pandas()
-    return {
-        f"generator {seed}/{node}/{metric}": group.sort_values("ts")[metric].to_numpy(np.float64)
-        for node, group in list(table.groupby("node_id", sort=True))[:nodes]
-        for metric in _METRICS
-    }
 
 
 def real_normal(data_dir: Path) -> dict[str, Floats]:

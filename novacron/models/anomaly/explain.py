@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 
 COVERAGE: Final = 0.98
 TOP: Final = 5
+_STUCK_FROM: Final = 1.0
+"""Surprise of a run of equal samples from which it names the alert: the others follow from it."""
 
 _RISES: Final[Mapping[str, AlertKind]] = {
     "latency_mean_ms": "latency_spike",
@@ -81,6 +83,8 @@ def shape_of(component_C: Floats, feature_F: Floats) -> Shape:
     if not component_C.any():
         return "spike"
     named = {name: float(component_C[COMPONENTS.index(name)]) for name in _SHAPE_OF_COMPONENT}
+    if named["stuck"] >= _STUCK_FROM:
+        return "stuck"
     best = max(named, key=lambda name: named[name])
     volatile = max(feature_F[NAMES.index(f"volatility_{w}")] for w in (6, 24))
     if _SHAPE_OF_COMPONENT[best] in {"spike", "pattern"} and volatile > 1:
