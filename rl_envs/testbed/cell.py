@@ -104,6 +104,22 @@ def _transfer(network: Network, config: EndpointConfig) -> tuple[dict[str, Any],
             child.wait()
 
 
+def transfer(
+    forward: ChannelConfig, backward: ChannelConfig, config: EndpointConfig
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Run one transfer over a link of its own, made for it and removed after it.
+
+    Returns:
+        The reports of the sender, the receiver and the link.
+
+    Raises:
+        NotReadyError: The machine cannot run the testbed, or an end failed.
+    """
+    with emulated_network(forward, backward) as network:
+        sent, received = _transfer(network, config)
+    return sent, received, network.counters
+
+
 def groups_of(cell: Cell) -> tuple[StreamGroup, ...]:
     """Return our streams and, where the cell has any, the CUBIC ones of others."""
     ours = StreamGroup(
@@ -133,8 +149,7 @@ def measure_cell(cell: Cell) -> Measured:
     config = EndpointConfig(
         address=ADDRESSES[1], groups=groups_of(cell), duration_s=cell.duration_s
     )
-    with emulated_network(forward, backward) as network:
-        sent, received = _transfer(network, config)
+    sent, received, counters = transfer(forward, backward, config)
     window = slice(0, int(cell.duration_s))
     steady = slice(WARM_UP_S, int(cell.duration_s))
     counts = received["bytes_per_s"]
@@ -145,7 +160,7 @@ def measure_cell(cell: Cell) -> Measured:
         cross_mbps=_mbps(cross[steady]),
         srtt_ms=sent["groups"][0]["srtt_ms"],
         retransmit_ratio=sent["groups"][0]["retransmit_ratio"],
-        emulator_cpu_ratio=network.counters.get("cpu_ratio", math.nan),
+        emulator_cpu_ratio=counters.get("cpu_ratio", math.nan),
     )
 
 

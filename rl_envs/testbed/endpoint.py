@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from novacron.params.groups import CODECS
 from rl_envs.calibrate.codec import coders
 from rl_envs.calibrate.corpora import log_bytes
 
@@ -36,8 +37,16 @@ class StreamGroup(BaseModel):
     window_bytes: int | None = Field(default=None, ge=4096)
     """Receive buffer of each connection; the kernel's own tuning if None."""
     codec: str = "none"
-    """Entry of the codec ladder that chunks are compressed with; `none` sends noise."""
+    """Entry of the codec ladder that every chunk is compressed with; `none` sends it plain."""
     chunk_bytes: int = Field(default=65_536, ge=1024, le=4_194_304)
+
+    @field_validator("codec")
+    @classmethod
+    def _known_codec(cls, codec: str) -> str:
+        """Refuse here what would end a transfer that already runs."""
+        if codec not in CODECS:
+            raise ValueError(f"unknown codec {codec!r}; known: {', '.join(CODECS)}")
+        return codec
 
 
 class EndpointConfig(BaseModel):
@@ -101,12 +110,11 @@ def receive(config: EndpointConfig) -> dict[str, Any]:
 
 
 def _chunk_source(group: StreamGroup) -> Callable[[], bytes]:
-    """Return what makes the next bytes to send, and counts as user data their plain size."""
-    if group.codec == "none":
-        noise = log_bytes("json", group.chunk_bytes, 1)
-        return lambda: noise
-    compress, _ = coders(group.codec)
+    """Return what makes the next bytes to send: a chunk of a log, compressed anew each time."""
     plain = log_bytes("json", group.chunk_bytes, 1)
+    if group.codec == "none":
+        return lambda: plain
+    compress, _ = coders(group.codec)
     return lambda: compress(plain)
 
 
@@ -140,7 +148,7 @@ def send(config: EndpointConfig) -> dict[str, Any]:
             selector.register(
                 connection, selectors.EVENT_WRITE, [_chunk_source(group), memoryview(b""), number]
             )
-    wire, chunks = [0] * len(groups), [0] * len(groups)
+    encoded, chunks = [0] * len(groups), [0] * len(groups)
     end_s = time.monotonic() + config.duration_s
     while time.monotonic() < end_s:
         for key, _ in selector.select(timeout=0.5):
@@ -148,8 +156,8 @@ def send(config: EndpointConfig) -> dict[str, Any]:
             if not state[1]:
                 state[1] = memoryview(state[0]())
                 chunks[state[2]] += 1
+                encoded[state[2]] += len(state[1])
             sent = key.fileobj.send(state[1])  # type: ignore[union-attr]
-            wire[state[2]] += sent
             state[1] = state[1][sent:]
     report = []
     for number, connections in enumerate(groups):
@@ -160,7 +168,7 @@ def send(config: EndpointConfig) -> dict[str, Any]:
             {
                 "srtt_ms": sum(row[0] for row in statistics) / len(statistics),
                 "retransmit_ratio": resent / max(segments, 1),
-                "encode_ratio": plain / max(wire[number], 1),
+                "encode_ratio": plain / max(encoded[number], 1),
             }
         )
         for connection in connections:

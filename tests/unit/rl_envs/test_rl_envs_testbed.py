@@ -11,8 +11,9 @@ from novacron.errors import NotReadyError, OutOfRangeError, SchemaError
 from rl_envs.physics.tcp_link import DEFAULT_COEFFICIENTS
 from rl_envs.testbed import __main__ as testbed
 from rl_envs.testbed import network
-from rl_envs.testbed.cell import Cell, measure_cell, predict_cell
+from rl_envs.testbed.cell import Cell, measure_cell, predict_cell, transfer
 from rl_envs.testbed.channel import Channel, ChannelConfig, rates_of_trace
+from rl_envs.testbed.endpoint import EndpointConfig, StreamGroup
 from rl_envs.testbed.fit import fit, report
 from rl_envs.testbed.grid import grid, measure_grid
 
@@ -259,3 +260,30 @@ def test_link_is_removed_even_when_the_run_fails():
     assert "offered" in link.counters["forward"]
     names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
     assert link.sender not in names.stdout
+
+
+@needs_root
+@pytest.mark.server
+def test_compressed_streams_cross_the_link_beside_plain_ones():
+    pytest.importorskip("zstandard")
+    channel = ChannelConfig(rate_mbps=(8.0,), delay_ms=5.0, buffer_bytes=60_000)
+    groups = (
+        StreamGroup(algorithm="cubic", streams=2, codec="zstd-3"),
+        StreamGroup(algorithm="cubic", streams=1),
+    )
+    config = EndpointConfig(address=network.ADDRESSES[1], groups=groups, duration_s=3.0)
+
+    sent, received, counters = transfer(channel, channel, config)
+
+    compressed, plain = (group["encode_ratio"] for group in sent["groups"])
+    assert compressed > 2.0
+    assert plain == 1.0
+    arrived = [sum(counts) for counts in received["bytes_per_s"]]
+    assert min(arrived) > 0
+    # No more payload arrived than the delivered packets can hold.
+    assert sum(arrived) <= counters["forward"]["delivered"] * 1460
+
+
+def test_codec_outside_the_ladder_is_refused_before_anything_runs():
+    with pytest.raises(ValidationError, match="zstd-99"):
+        StreamGroup(algorithm="cubic", streams=1, codec="zstd-99")
