@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from novacron.errors import EpisodeFinishedError, OutOfRangeError
+from novacron.errors import ConfigError, EpisodeFinishedError, OutOfRangeError
 from novacron.params.encode import Float32, Float64, decode_unit, stack_frames
 from novacron.telemetry.traces import Trace
 from rl_envs.noise import episode_keys
@@ -43,7 +43,8 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         split: `train`, `validation`, `test` or `ood`: which paths and data.
         traces: Measured traces to replay as the capacity of the paths.
         episode_steps: Decisions in an episode; the target's own number by default.
-        first_env_index: Index of row 0 among all workers, so that no two share random numbers.
+        first_env_index: Index of row 0 among all workers, so that no two share random numbers;
+            None if `place` is going to tell.
 
     Raises:
         UnknownNameError: No such scenario or split.
@@ -67,17 +68,13 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         split: str = "train",
         traces: Sequence[Trace] | None = None,
         episode_steps: int | None = None,
-        first_env_index: int = 0,
+        first_env_index: int | None = 0,
     ) -> None:
         target = target_of(self.target_name, split)
         steps = target.episode_steps if episode_steps is None else episode_steps
-        for name, number, low in (
-            ("num_envs", num_envs, 1),
-            ("episode_steps", steps, 1),
-            ("first_env_index", first_env_index, 0),
-        ):
-            if number < low:
-                raise OutOfRangeError(field=name, got=number, expected=f"at least {low}")
+        for name, number in (("num_envs", num_envs), ("episode_steps", steps)):
+            if number < 1:
+                raise OutOfRangeError(field=name, got=number, expected="at least 1")
         bank = None
         if traces is not None:
             bank = TraceBank.of(
@@ -93,7 +90,9 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         self.single_action_space = Box(-1.0, 1.0, (len(target.group),), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._index = first_env_index + np.arange(num_envs)
+        self._index: IntArray | None = None
+        if first_env_index is not None:
+            self.place(first_env_index)
         self._episode_number: IntArray = np.full(num_envs, -1, dtype=np.int64)
         self._seed = 0
         self._ended: BoolArray = np.zeros(num_envs, dtype=bool)
@@ -105,6 +104,18 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         """What is tuned."""
         return self.simulator.target
 
+    def place(self, first_env_index: int) -> None:
+        """Give row 0 its index among all workers; takes effect with the next reset.
+
+        Raises:
+            OutOfRangeError: The index is negative.
+        """
+        if first_env_index < 0:
+            raise OutOfRangeError(
+                field="first_env_index", got=first_env_index, expected="at least 0"
+            )
+        self._index = first_env_index + np.arange(self.num_envs)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32, dict[str, Any]]:
@@ -112,6 +123,9 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
 
         Returns:
             The observation of one interval under the shipped defaults, and an empty info.
+
+        Raises:
+            ConfigError: The environments have no index among all workers yet.
         """
         del options
         first = self._episode is None
@@ -123,6 +137,13 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         return self._observation(), {}
 
     def _restart(self, rows: IntArray) -> None:
+        if self._index is None:
+            raise ConfigError(
+                field="first_env_index",
+                got=None,
+                expected="an index among all workers",
+                remedy="Call place() first; under RLlib, PlaceEnvironments does.",
+            )
         self._episode_number[rows] += 1
         key = episode_keys(self._seed, self._index[rows], self._episode_number[rows])
         fresh, frame = self.simulator.begin(key)
