@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.results_format import Metric
 from novacron.models.classification import bootstrap, calibration_error, macro_f1
 from novacron.models.metrics import Interval
+from novacron.models.patterns.calibration import period_bounds
 from novacron.models.patterns.definitions import NAMES
 from novacron.models.patterns.examples import Examples
 from novacron.models.patterns.fit import PERIOD_TOLERANCE_RATIO
@@ -42,13 +43,15 @@ class Judged:
 def judge(model: PatternModel, examples: Examples) -> Judged:
     """Answer every example."""
     p_NK = model.probabilities(model.forest.probabilities(examples.x_NF))
-    reach_N = model.calibration.period_width * np.maximum(examples.error_ratio_N, 1e-4)
-    off_N = np.abs(np.log(examples.found_period_N / examples.true_period_N))
+    lower_N, upper_N = period_bounds(
+        examples.found_period_N, examples.error_ratio_N, model.calibration.period_width
+    )
+    true_N = examples.true_period_N
     return Judged(
         examples=examples,
         answered=p_NK.argmax(axis=1),
         confidence=p_NK.max(axis=1),
-        interval=off_N <= reach_N,
+        interval=(lower_N <= true_N) & (true_N <= upper_N),
     )
 
 
@@ -101,8 +104,20 @@ class Meter:
 
         return self.add(name, on, score, actual_N.size, beside)
 
-    def model(self, on: str, judged: Judged) -> float:
-        """Measure one model on one set: types, confidence, periods."""
+    def periods(self, on: str, judged: Judged) -> None:
+        """Measure the periods of the periodic windows of a set."""
+        actual_N = judged.examples.type_N
+        own_N = actual_N == PERIODIC
+        off_N = judged.examples.found_period_N / judged.examples.true_period_N - 1
+        close_N = np.abs(off_N[own_N]) < PERIOD_TOLERANCE_RATIO
+        told_N = close_N & (judged.answered[own_N] == PERIODIC)
+        beside = f"goal {GOAL_PERIOD}"
+        self.share("period_within_2_percent", on, told_N, beside)
+        self.share("period_found_within_2_percent", on, close_N, beside)
+        self.share("period_interval_coverage", on, judged.interval[own_N], "nominal 0.9")
+
+    def types(self, on: str, judged: Judged) -> float:
+        """Measure one model on one set: types and their confidence."""
         actual_N = judged.examples.type_N
         right_N = judged.answered == actual_N
         rules = macro_f1(actual_N, by_rules(judged.examples.x_NF), len(NAMES))
@@ -114,14 +129,6 @@ class Meter:
             right_N.size,
             f"goal below {GOAL_ECE}",
         )
-        own_N = actual_N == PERIODIC
-        off_N = judged.examples.found_period_N / judged.examples.true_period_N - 1
-        close_N = np.abs(off_N[own_N]) < PERIOD_TOLERANCE_RATIO
-        told_N = close_N & (judged.answered[own_N] == PERIODIC)
-        beside = f"goal {GOAL_PERIOD}"
-        self.share("period_within_2_percent", on, told_N, beside)
-        self.share("period_found_within_2_percent", on, close_N, beside)
-        self.share("period_interval_coverage", on, judged.interval[own_N], "nominal 0.9")
         others_N = actual_N != STEADY
         called_N = judged.answered[others_N] == STEADY
         self.share("other_types_called_steady_ratio", on, called_N, "0 is none")

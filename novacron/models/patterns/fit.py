@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from novacron.models.classification import bootstrap, calibration_error, macro_f1
 from novacron.models.metrics import Interval
-from novacron.models.patterns.calibration import fit_period_width, fit_temperature
+from novacron.models.patterns.calibration import (
+    fit_period_width,
+    fit_temperature,
+    period_bounds,
+)
 from novacron.models.patterns.config import PatternsConfig
 from novacron.models.patterns.definitions import NAMES
 from novacron.models.patterns.examples import Examples, draw_examples
@@ -129,10 +133,13 @@ def period_scores(
     error_N = np.abs(examples.found_period_N[own_N] / examples.true_period_N[own_N] - 1)
     close_N = error_N < PERIOD_TOLERANCE_RATIO
     told_N = close_N & (answered_N[own_N] == number)
-    reach_N = model.calibration.period_width * np.maximum(examples.error_ratio_N[own_N], 1e-4)
-    inside_N = (
-        np.abs(np.log(examples.found_period_N[own_N] / examples.true_period_N[own_N])) <= reach_N
+    lower_N, upper_N = period_bounds(
+        examples.found_period_N[own_N],
+        examples.error_ratio_N[own_N],
+        model.calibration.period_width,
     )
+    true_N = examples.true_period_N[own_N]
+    inside_N = (lower_N <= true_N) & (true_N <= upper_N)
     named = {
         "period_within_2_percent": told_N,
         "period_found_within_2_percent": close_N,

@@ -32,8 +32,8 @@ def utc_now() -> datetime:
 class PatternRecognizer:
     """Tells the type and period of windows of usage, and how sure that is.
 
-    Untrained it refuses to answer. `train` fits it on generated windows in under a minute; `load`
-    reads a bundle; a model from the registry is handed over as `model`.
+    Untrained it refuses to answer. `train` fits it on generated windows, in seconds to a minute;
+    `load` reads a bundle; a model from the registry is handed over as `model`.
 
     Args:
         model: A fitted model.
@@ -156,7 +156,7 @@ class PatternRecognizer:
         if self._model is None:
             raise NotReadyError(
                 "The pattern recogniser is not trained.",
-                remedy="Call train() (under a minute, on generated windows), or load() a bundle.",
+                remedy="Call train() (on generated windows, seconds to a minute) or load() a bundle.",
             )
         return self._model
 

@@ -88,7 +88,7 @@ UNSEEN: Final = PatternRanges(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatternWindow:
-    """One labelled window: a sample of `usage` every `step_s` seconds, NaN where missing, from 0 up.
+    """One labelled window: `usage` from 0 up, a sample every `step_s` seconds, NaN where missing.
 
     `period_s` is NaN unless the type is `periodic`.
     """
