@@ -34,6 +34,7 @@ class Endpoint:
     """The deployed application and what stands around it."""
 
     url: str
+    grpc_address: str
     state: ClusterState
     env: dict[str, str]
     store: ModelStore
@@ -76,10 +77,11 @@ def until(condition, what, *, timeout_s=120.0):
     return pytest.fail(f"{what} did not happen in {timeout_s:.0f} s")
 
 
-def write_settings(runs: Path, port: int) -> Path:
-    """The settings users start from, on a free port and with a quicker look at the registry."""
+def write_settings(runs: Path, port: int, grpc_port: int) -> Path:
+    """The settings users start from, on free ports and with a quicker look at the registry."""
     settings = yaml.safe_load((ROOT / "configs" / "serve" / "local.yaml").read_text())
     settings["http_options"]["port"] = port
+    settings["grpc_options"]["port"] = grpc_port
     settings["applications"][0]["args"]["replica"]["registry_poll_s"] = 0.5
     path = runs / "serve.yaml"
     path.write_text(yaml.safe_dump(settings))

@@ -36,15 +36,16 @@ def endpoint(request, private_environment, tmp_path_factory):
     config = ClusterConfig(
         cpus=4, dashboard_port=free_ports(1)[0], ha_proxy=request.param == "haproxy"
     )
-    port = free_ports(1)[0]
+    port, grpc_port = free_ports(2)
     with LocalCluster(config, runs=runs, now=datetime.now(UTC)) as cluster:
         deployed = Endpoint(
             url=f"http://127.0.0.1:{port}",
+            grpc_address=f"127.0.0.1:{grpc_port}",
             state=cluster.state,
             env=os.environ | cluster.state.client_env(),
             store=store,
             bundles=tmp_path_factory.mktemp("bundles"),
-            settings=write_settings(runs, port),
+            settings=write_settings(runs, port, grpc_port),
         )
         deployed.promote(2.0)
         finished = deployed.serve("deploy", str(deployed.settings))
