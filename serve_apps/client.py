@@ -109,7 +109,7 @@ class _Calls:
         if path not in self.metadata:
             self.metadata[path] = yield from self.describe(path)
         specs = {spec["name"]: spec for spec in self.metadata[path]["inputs"]}
-        tensors = {str(key): _tensor(one, str(key), specs) for key, one in inputs.items()}
+        tensors = {str(key): tensor_of(one, str(key), specs) for key, one in inputs.items()}
         head, body = write_request(tensors, outputs)
         request = httpx.Request(
             "POST",
@@ -374,8 +374,8 @@ def _path(model: str, version: str | None) -> str:
     return path if version is None else f"{path}/versions/{quote(version, safe='')}"
 
 
-def _tensor(values: Any, name: str, specs: Mapping[str, dict[str, Any]]) -> NDArray[Any]:
-    """Bring values to the datatype and the number of axes that the model takes."""
+def tensor_of(values: Any, name: str, specs: Mapping[str, dict[str, Any]]) -> NDArray[Any]:
+    """Bring values to the datatype and the number of axes of a model's input."""
     if name not in specs:
         raise SchemaError(field="inputs", got=name, expected="one of " + ", ".join(specs))
     spec = specs[name]
@@ -392,8 +392,9 @@ def _tensor(values: Any, name: str, specs: Mapping[str, dict[str, Any]]) -> NDAr
             raise SchemaError(field=name, got=str(array.dtype), expected="texts (BYTES)")
         return array.astype(object)
     dtype = WIRE_DTYPES[spec["datatype"]]
-    if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise SchemaError(
-            field=name, got=str(array.dtype), expected=f"{spec['datatype']} without losing a part"
-        )
-    return array.astype(dtype)
+    fits = array.dtype.kind in "biuf" and np.can_cast(array.dtype, dtype, "same_kind")
+    cast = array.astype(dtype) if fits else array
+    # Floats may be rounded to FP32; an integer that does not fit would become another one.
+    if not fits or (dtype.kind in "iu" and not np.array_equal(cast, array)):
+        raise SchemaError(field=name, got=str(array.dtype), expected=f"{spec['datatype']} values")
+    return cast

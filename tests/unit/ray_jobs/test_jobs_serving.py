@@ -1,4 +1,5 @@
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ class FakeServe:
         return {
             "applications": applications,
             "http_options": http_options,
+            "grpc_options": self.deployed.get("grpc_options", {}),
             "proxies": self.proxies,
         }
 
@@ -123,6 +125,19 @@ def test_the_port_of_a_running_proxy_is_kept(serve):
     fake.proxies = {"node": {}}
 
     assert serving.deploy(state, CONFIG) == "http://127.0.0.1:8123"
+
+
+def test_a_grpc_port_that_is_taken_is_replaced_and_a_config_without_grpc_gets_none(serve):
+    fake, state = serve
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+
+        serving.deploy(state, CONFIG | {"grpc_options": {"port": taken}})
+        replaced = fake.deployed["grpc_options"]["port"]
+        serving.deploy(state, CONFIG)
+
+    assert replaced not in (0, taken)
+    assert "grpc_options" not in fake.deployed
 
 
 def test_removing_the_endpoint_leaves_none(serve):

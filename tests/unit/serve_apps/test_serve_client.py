@@ -17,7 +17,8 @@ from novacron.errors import (
     OverloadedError,
     SchemaError,
 )
-from serve_apps.client import AsyncClient, Client, RetryPolicy
+from serve_apps.client import AsyncClient, Client, RetryPolicy, tensor_of
+from serve_apps.messages import WIRE_DTYPES
 
 URL = "http://novacron"
 QUICK = RetryPolicy(first_delay_s=0.001, max_delay_s=0.002)
@@ -106,6 +107,29 @@ def test_wrong_inputs_raise_the_error_that_names_the_field(client, inputs, error
         client.predict("mean", inputs)
 
     assert caught.value.field == field
+
+
+def spec_of(datatype):
+    return {"x": {"name": "x", "datatype": datatype, "shape": [-1]}}
+
+
+@pytest.mark.parametrize(
+    ("values", "datatype"), [([2**40], "INT32"), ([1.5], "INT64"), ([1], "BOOL"), ([1], "BYTES")]
+)
+def test_values_that_would_change_are_not_sent(values, datatype):
+    with pytest.raises(SchemaError, match=datatype):
+        tensor_of(values, "x", spec_of(datatype))
+
+
+@pytest.mark.parametrize(
+    ("values", "datatype", "sent"),
+    [([1, 2], "INT32", [1, 2]), ([True], "INT64", [1]), ([1, 2], "FP32", [1.0, 2.0])],
+)
+def test_values_that_fit_are_sent_in_the_model_s_datatype(values, datatype, sent):
+    tensor = tensor_of(values, "x", spec_of(datatype))
+
+    assert tensor.dtype == WIRE_DTYPES[datatype]
+    assert tensor.tolist() == sent
 
 
 def test_a_refusal_reads_as_it_did_at_the_endpoint(client):
