@@ -7,6 +7,9 @@ import rl_envs
 from novacron.errors import ConfigError, OutOfRangeError, UnknownNameError
 from rl_envs.rllib import PlaceEnvironments, create_env, with_environment
 
+# Starts no cluster, but importing RLlib changes logging for every later test of the process.
+pytestmark = pytest.mark.ray
+
 
 class Worker:
     def __init__(self, worker_index):
