@@ -22,8 +22,9 @@ _GRID: Final = 200
 _LEAST_ROWS: Final = 50
 # Distances below this share of the median count as this share, so that no score divides by 0.
 _LEAST_RATIO: Final = 1e-3
-# Online miss rates stay where a few hundred calibration scores still tell something.
-_MISS_BOUNDS: Final = (0.01, 0.4)
+# Rates stay where calibration scores still tell something, and near the nominal one: a path with
+# many zeros never misses below, and would lift its lower bound without end.
+_MISS_BOUNDS: Final = (0.005, 0.2)
 
 
 def _distances(q_NH3: Floats) -> Floats:

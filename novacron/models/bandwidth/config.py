@@ -17,9 +17,6 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 FEATURES: Final = FeatureSpec(
     channels=LINK_CHANNELS,
     history=96,
-    rolling=(5, 20),
-    lags=(0,),
-    differences=(1,),
     ewma_half_lives=(0.5, 1, 2, 4, 8, 16, 32),
     frequency=True,
     counts=True,
@@ -100,7 +97,7 @@ class ConformalConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gamma: float = Field(default=0.01, ge=0, le=1)
+    gamma: float = Field(default=0.004, ge=0, le=1)
     """Step of the online update of the miss rate (Gibbs and Candes 2021, eq. 2)."""
 
 
@@ -121,6 +118,9 @@ class BandwidthConfig(BaseModel):
     validation_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Share of the traces of a class (or of time, where there are few) kept for every choice:
     rounds, epochs, blend weights, half-life, calibration."""
+    level_blur: float = Field(default=0.2, ge=0, le=5)
+    """Standard deviation of the noise on the logarithm of the level in training: members lean less
+    on levels they have seen, which a new tariff or path would not have."""
     refit: bool = True
     """Train the members again on training and validation part together, as long as was chosen."""
     fewest_groups: int = Field(default=3, ge=2, le=1000)

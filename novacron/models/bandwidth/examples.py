@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from novacron.errors import InvalidInputError
 from novacron.features.spec import FeatureSpec
 from novacron.models.bandwidth.config import BandwidthConfig
-from novacron.models.bandwidth.linear import LinearForecast, linear_inputs
+from novacron.models.bandwidth.linear import LinearForecast, level_column, linear_inputs
 from novacron.models.bandwidth.windows import (
     ModelInputs,
     WindowSet,
@@ -52,6 +52,12 @@ class Examples:
     def sample(self, most: int, rng: np.random.Generator) -> "Examples":
         """Return at most `most` rows, drawn without replacement, in order."""
         return self if len(self) <= most else self.take(draw(len(self), most, rng))
+
+    def blurred(self, deviation: float, spec: FeatureSpec, rng: np.random.Generator) -> "Examples":
+        """Return the examples with noise on the logarithm of the level, see `level_blur`."""
+        x_NF = self.inputs.x_NF.copy()
+        x_NF[:, level_column(spec)] += rng.normal(0.0, deviation, len(x_NF)).astype(np.float32)
+        return replace(self, inputs=replace(self.inputs, x_NF=x_NF))
 
     def with_linear(self, linear: LinearForecast, spec: FeatureSpec) -> "Examples":
         """Attach the linear forecast of a class."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from novacron.features.spec import FeatureSpec
-from novacron.models.bandwidth.windows import Floats, ModelInputs
+from novacron.models.bandwidth.windows import Floats, ModelInputs, read_names
 
 Floats32 = NDArray[np.float32]
 
@@ -26,20 +26,23 @@ _LEAST_ERROR: Final = 0.05
 _PENALTY: Final = 3e-4
 
 
-def input_columns(spec: FeatureSpec) -> tuple[int, NDArray[np.intp]]:
-    """Return the column of the log level, and those of the log ratios of lags and EWMAs to it."""
-    names = list(spec.names)
+def level_column(spec: FeatureSpec) -> int:
+    """Return the column of the logarithm of the EWMA level."""
+    return read_names(spec).index(f"{_PREFIX}log_level")
+
+
+def _ratio_columns(spec: FeatureSpec) -> NDArray[np.intp]:
+    names = list(read_names(spec))
     wanted = [f"{_PREFIX}log_ratio_lag_{k}" for k in spec.relative_lags]
     wanted += [f"{_PREFIX}log_ratio_ewma_{h:g}" for h in spec.ewma_half_lives]
-    return names.index(f"{_PREFIX}log_level"), np.array([names.index(name) for name in wanted])
+    return np.array([names.index(name) for name in wanted])
 
 
 def linear_inputs(inputs: ModelInputs, spec: FeatureSpec) -> Floats:
     """Return the ratios of lags and averages to the reference, x_NK; missing ones are the level."""
-    level_column, columns = input_columns(spec)
-    log_level_N = inputs.x_NF[:, level_column].astype(np.float64)
+    log_level_N = inputs.x_NF[:, level_column(spec)].astype(np.float64)
     relative_N = np.exp(log_level_N) / inputs.reference_N
-    log_ratio_NK = np.nan_to_num(inputs.x_NF[:, columns].astype(np.float64), nan=0.0)
+    log_ratio_NK = np.nan_to_num(inputs.x_NF[:, _ratio_columns(spec)].astype(np.float64), nan=0.0)
     ratio_NK = np.minimum(np.exp(log_ratio_NK) * relative_N[:, None], HIGHEST_RATIO)
     return np.concatenate([ratio_NK, np.ones((len(ratio_NK), 1))], axis=1)
 

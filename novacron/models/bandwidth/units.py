@@ -126,7 +126,9 @@ class Units:
             self._tell(unit, epoch=epoch.number, epochs=epoch.of, loss=epoch.validation_loss)
 
         return torch_member.train_lstm(
-            train if start is None else train.sample(settings.tuning_rows, rng),
+            self._blurred(
+                train if start is None else train.sample(settings.tuning_rows, rng), rng
+            ),
             validation,
             settings,
             torch_member.Schedule(
@@ -156,13 +158,17 @@ class Units:
         def run() -> tuple[dict[str, Any], Callable[[Path], None]]:
             settings = self.config.twin
             rng = np.random.default_rng([_DRAW_SEED, unit.seed, 1])
-            table = twin_table(train.sample(settings.examples, rng), settings.examples, rng)
+            blurred = self._blurred(train.sample(settings.examples, rng), rng)
+            table = twin_table(blurred, settings.examples, rng)
             check = None if validation is None else twin_table(validation, settings.examples, rng)
             grown, loss = train_twin(table, check, settings, plan)
             return {"loss": loss}, grown.save
 
         found = Twin.load(self._finished(unit, run), self.config.horizon)
         return TwinUnit(twin=found, rounds=rounds_of(found, before))
+
+    def _blurred(self, train: Examples, rng: np.random.Generator) -> Examples:
+        return train.blurred(self.config.level_blur, self.config.features, rng)
 
     def _finished(
         self, unit: Unit, run: Callable[[], tuple[dict[str, Any], Callable[[Path], None]]]

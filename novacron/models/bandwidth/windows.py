@@ -6,6 +6,7 @@ T newest steps read by the LSTM, C sequence channels.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -182,6 +183,24 @@ def _cut_one(number: int, trace: Trace, spec: FeatureSpec, horizon: int, stride:
     )
 
 
+@lru_cache(maxsize=16)
+def read_names(spec: FeatureSpec) -> tuple[str, ...]:
+    """Return the features that the members read, in order.
+
+    Features in Mbit/s are left out: the level enters once, as a logarithm, so that what was learnt
+    on one path holds on a faster one.
+    """
+    in_mbps = ("lag_", "diff_", "mean_", "std_", "min_", "max_", "q", "ewma_")
+    prefixes = tuple(f"{channel}__{what}" for channel in spec.relative for what in in_mbps)
+    return tuple(name for name in spec.names if not name.startswith(prefixes))
+
+
+@lru_cache(maxsize=16)
+def _read_columns(spec: FeatureSpec) -> NDArray[np.intp]:
+    names = list(spec.names)
+    return np.array([names.index(name) for name in read_names(spec)])
+
+
 def reference_mbps(spec: FeatureSpec, windows: Mapping[str, NDArray[np.generic]]) -> Floats:
     """Return the positive scale of each window's answer, reference_N in Mbit/s."""
     own = {"bandwidth_mbps": windows["bandwidth_mbps"]}
@@ -194,7 +213,7 @@ def reference_mbps(spec: FeatureSpec, windows: Mapping[str, NDArray[np.generic]]
 def encode(config: BandwidthConfig, channels: Mapping[str, NDArray[np.generic]]) -> ModelInputs:
     """Bring windows x_NW to the inputs of the members, all of them from `novacron.features`."""
     spec = config.features
-    x_NF = window_features(spec, channels)
+    x_NF = window_features(spec, channels)[:, _read_columns(spec)]
     recent = spec.model_copy(
         update={
             "history": config.lstm.steps, "rolling": (), "lags": (), "differences": (),

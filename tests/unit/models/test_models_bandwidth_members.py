@@ -174,10 +174,10 @@ def test_the_better_member_gets_the_weight():
     actual = np.random.default_rng(0).uniform(5, 15, (400, 5))
 
     chosen = choose_mixture(
-        actual, ladder(actual), ladder(actual + 4), {"ewma": np.full((400, 5), 10.0)}
+        actual, ladder(actual), ladder(actual + 4), {"ewma": np.full((400, 5), 90.0)}
     )
 
-    assert chosen.twin_weight == 1.0
+    assert chosen.twin_weight == 0.75
     assert chosen.anchor_weight == 0.0
 
 

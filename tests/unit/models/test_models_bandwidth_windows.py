@@ -5,8 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from novacron.errors import InvalidInputError
+from novacron.models.bandwidth.config import BandwidthConfig
 from novacron.models.bandwidth.examples import draw, pool, split_class, to_examples
-from novacron.models.bandwidth.windows import cut_windows, encode, hold_last, reference_mbps
+from novacron.models.bandwidth.windows import (
+    cut_windows,
+    encode,
+    hold_last,
+    read_names,
+    reference_mbps,
+)
 from novacron.telemetry.splits import recording
 from novacron.telemetry.traces import Trace
 
@@ -151,3 +158,33 @@ def test_pooled_classes_weigh_the_same_whatever_their_rates():
 
 def test_drawing_more_rows_than_there_are_returns_all_in_order():
     assert draw(4, 9, np.random.default_rng(0)).tolist() == [0, 1, 2, 3]
+
+
+def test_members_read_the_level_once_and_as_a_logarithm():
+    names = read_names(BandwidthConfig().features)
+
+    own = [name for name in names if name.startswith("bandwidth_mbps__")]
+    in_mbps = [n for n in own if not any(w in n for w in ("log_", "count", "since", "dominant"))]
+    assert in_mbps == ["bandwidth_mbps__spectral_entropy"]
+    assert own.count("bandwidth_mbps__log_level") == 1
+
+
+def test_what_members_read_but_the_level_is_the_same_on_a_path_ten_times_as_fast():
+    window = tiny_bandwidth.wave(1).bandwidth_mbps[None, :24]
+
+    slow, fast = (encode(TINY, {"bandwidth_mbps": scale * window}) for scale in (1.0, 10.0))
+
+    level = read_names(SPEC).index("bandwidth_mbps__log_level")
+    others = np.arange(slow.x_NF.shape[1]) != level
+    assert np.allclose(slow.x_NF[:, others], fast.x_NF[:, others], atol=1e-4, equal_nan=True)
+
+
+def test_blur_moves_the_level_and_nothing_else():
+    plain = to_examples(cut_windows([tiny_bandwidth.wave(1)], SPEC, 5), TINY)
+
+    blurred = plain.blurred(0.3, SPEC, np.random.default_rng(0))
+
+    moved = blurred.inputs.x_NF - plain.inputs.x_NF
+    level = read_names(SPEC).index("bandwidth_mbps__log_level")
+    assert 0.2 < moved[:, level].std() < 0.4
+    assert not np.nan_to_num(np.delete(moved, level, axis=1)).any()
