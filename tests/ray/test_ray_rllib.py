@@ -1,13 +1,11 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 import rl_envs
 from ray_jobs.cluster import LocalCluster, connect, use_cluster
-from rl_envs.rllib import with_environment
 
+# RLlib is imported inside: it changes logging for a whole process, the unit lane's too.
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 NUM_ENVS = 8
@@ -22,6 +20,10 @@ def connected(cluster: LocalCluster):
 
 
 def tiny_config():
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    from rl_envs.rllib import with_environment
+
     config = (
         PPOConfig()
         .env_runners(num_env_runners=0, rollout_fragment_length=10)
@@ -57,6 +59,8 @@ def test_ppo_of_the_new_stack_steps_the_batch_and_learns_from_it():
 # RLlib registers every runner's environment under one name; in production each has its process.
 @pytest.mark.filterwarnings("ignore:.*Overriding environment rllib-single-agent-env-v0")
 def test_runner_of_each_worker_plays_its_own_rows_of_one_numbering():
+    from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+
     config = tiny_config()
     config.create_env_on_local_worker = True
     whole = gym.make_vec(

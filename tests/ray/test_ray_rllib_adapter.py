@@ -1,13 +1,11 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from ray.rllib.algorithms.ppo import PPOConfig
 
 import rl_envs
 from novacron.errors import ConfigError, OutOfRangeError, UnknownNameError
-from rl_envs.rllib import PlaceEnvironments, create_env, with_environment
 
-# Starts no cluster, but importing RLlib changes logging for every later test of the process.
+# RLlib is imported inside: it changes logging for a whole process, the unit lane's too.
 pytestmark = pytest.mark.ray
 
 
@@ -18,6 +16,8 @@ class Worker:
 
 def placed(worker_index, num_envs=3):
     """What a worker of RLlib gets: a creator called with a plain dict, then the callback."""
+    from rl_envs.rllib import PlaceEnvironments, create_env
+
     env = create_env("amst_transport", {"scenario": "wan", "num_envs": num_envs})
     PlaceEnvironments().on_environment_created(
         env_runner=Worker(worker_index), env=env, env_context={}
@@ -27,6 +27,8 @@ def placed(worker_index, num_envs=3):
 
 @pytest.mark.parametrize("target", rl_envs.ENVIRONMENTS)
 def test_every_target_can_be_made_from_a_plain_dict(target):
+    from rl_envs.rllib import create_env
+
     env = create_env(target, {"num_envs": 2})
 
     assert env.num_envs == 2
@@ -34,6 +36,8 @@ def test_every_target_can_be_made_from_a_plain_dict(target):
 
 
 def test_environment_without_a_place_among_the_workers_does_not_start():
+    from rl_envs.rllib import create_env
+
     env = create_env("amst_transport", {"num_envs": 2})
 
     with pytest.raises(ConfigError, match=r"place\(\)"):
@@ -60,6 +64,8 @@ def test_local_worker_without_a_number_is_the_first():
 
 
 def test_single_environments_are_refused_with_the_setting_to_change():
+    from rl_envs.rllib import create_env
+
     with pytest.raises(ConfigError, match="vector_entry_point"):
         create_env("amst_transport", {"scenario": "wan"})
 
@@ -75,11 +81,19 @@ def test_single_environments_are_refused_with_the_setting_to_change():
     ],
 )
 def test_wrong_settings_end_before_any_worker_starts(target, settings, error):
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    from rl_envs.rllib import with_environment
+
     with pytest.raises(error):
         with_environment(PPOConfig(), target, num_envs=2, settings=settings)
 
 
 def test_config_asks_for_whole_batches_of_the_registered_environment():
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    from rl_envs.rllib import with_environment
+
     config = with_environment(
         PPOConfig(), "hde_compression", num_envs=16, settings={"split": "validation"}
     )
@@ -91,5 +105,7 @@ def test_config_asks_for_whole_batches_of_the_registered_environment():
 
 
 def test_negative_place_is_refused():
+    from rl_envs.rllib import create_env
+
     with pytest.raises(OutOfRangeError, match="first_env_index"):
         create_env("joint", {"num_envs": 1}).place(-1)
