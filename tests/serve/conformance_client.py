@@ -15,6 +15,14 @@ from tritonclient.utils import InferenceServerException
 MODEL = "bandwidth"
 
 
+def application():
+    """Of several applications behind one gRPC port, Serve takes the one that the metadata names.
+
+    A new dict each time, because the HTTP client writes into it.
+    """
+    return {"headers": {"application": "novacron"}}
+
+
 def tensors(kind, rows, texts, **binary):
     values = kind.InferInput("bandwidth_mbps", list(rows.shape), "FP64")
     values.set_data_from_numpy(rows, **binary)
@@ -40,27 +48,26 @@ def shown(result):
 
 
 def facts(client, **as_json):
+    metadata = client.get_model_metadata(MODEL, **as_json, **application())
     return {
-        "live": client.is_server_live(),
-        "ready": client.is_server_ready(),
-        "model_ready": client.is_model_ready(MODEL),
-        "server": client.get_server_metadata(**as_json)["name"],
-        "model": client.get_model_metadata(MODEL, **as_json)["inputs"][0]["name"],
+        "live": client.is_server_live(**application()),
+        "ready": client.is_server_ready(**application()),
+        "model_ready": client.is_model_ready(MODEL, **application()),
+        "server": client.get_server_metadata(**as_json, **application())["name"],
+        "model": metadata["inputs"][0]["name"],
     }
 
 
 def refusals(kind, client, rows, texts, **binary):
-    wrong = tensors(kind, rows, texts, **binary)
+    right, wrong = (tensors(kind, rows, texts, **binary) for _ in range(2))
     wrong[0].set_shape([rows.shape[0], 1])
     nan = tensors(kind, np.where(rows > -1, np.nan, rows), texts)
     calls = {
-        "other model": lambda: client.infer("other", tensors(kind, rows, texts, **binary)),
-        "other version": lambda: client.infer(
-            MODEL, tensors(kind, rows, texts, **binary), model_version="99"
-        ),
-        "wrong shape": lambda: client.infer(MODEL, wrong),
-        "nan": lambda: client.infer(MODEL, nan),
-        "no such metadata": lambda: client.get_model_metadata("other"),
+        "other model": lambda: client.infer("other", right, **application()),
+        "other version": lambda: client.infer(MODEL, right, model_version="99", **application()),
+        "wrong shape": lambda: client.infer(MODEL, wrong, **application()),
+        "nan": lambda: client.infer(MODEL, nan, **application()),
+        "no such metadata": lambda: client.get_model_metadata("other", **application()),
     }
     found = {}
     for name, call in calls.items():
@@ -84,6 +91,10 @@ def main():
             http.infer(MODEL, tensors(over_http, rows, texts, **sent), **wanted, **packing)
         )
 
+    def over(wanted):
+        asked_for = tensors(over_grpc, rows, texts)
+        return shown(grpc.infer(MODEL, asked_for, **wanted, **application()))
+
     report = {
         "http facts": facts(http),
         "grpc facts": facts(grpc, as_json=True),
@@ -95,10 +106,8 @@ def main():
             "default outputs": ask(binary, {}),
             "gzip": ask(binary, {}, request_compression_algorithm="gzip"),
             "deflate": ask(binary, {}, request_compression_algorithm="deflate"),
-            "grpc": shown(grpc.infer(MODEL, tensors(over_grpc, rows, texts))),
-            "grpc outputs": shown(
-                grpc.infer(MODEL, tensors(over_grpc, rows, texts), outputs=outputs(over_grpc))
-            ),
+            "grpc": over({}),
+            "grpc outputs": over({"outputs": outputs(over_grpc)}),
         },
         "http refusals": refusals(over_http, http, rows, texts, **binary),
         "grpc refusals": refusals(over_grpc, grpc, rows, texts),
