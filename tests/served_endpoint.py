@@ -78,10 +78,15 @@ def until(condition, what, *, timeout_s=120.0):
 
 
 def write_settings(runs: Path, port: int, grpc_port: int) -> Path:
-    """The settings users start from, on free ports and with a quicker look at the registry."""
+    """The settings users start from, with gRPC, on free ports, looking at the registry often."""
     settings = yaml.safe_load((ROOT / "configs" / "serve" / "local.yaml").read_text())
     settings["http_options"]["port"] = port
-    settings["grpc_options"]["port"] = grpc_port
+    settings["grpc_options"] = {
+        "port": grpc_port,
+        "grpc_servicer_functions": ["serve_apps.grpc_ingress:add_inference_service"],
+        "enable_reflection": False,
+        "request_timeout_s": 60,
+    }
     settings["applications"][0]["args"]["replica"]["registry_poll_s"] = 0.5
     path = runs / "serve.yaml"
     path.write_text(yaml.safe_dump(settings))
