@@ -189,15 +189,12 @@ LINK_FULL: Final = FeatureSpec(
 BANDWIDTH: Final = FeatureSpec(
     channels=LINK_CHANNELS,
     history=96,
-    rolling=(5, 20),
-    lags=(0,),
-    differences=(1,),
     ewma_half_lives=(0.5, 1, 2, 4, 8, 16, 32),
     frequency=True,
     counts=True,
     relative=("bandwidth_mbps",),
     level_half_life=3,
-    relative_lags=tuple(range(24)),
+    relative_lags=tuple(range(48)),
     relative_rolling=(5, 10, 20, 40, 96),
 )
 """What the bandwidth forecaster reads: mostly ratios to the EWMA level, so that links compare. No

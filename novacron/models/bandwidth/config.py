@@ -4,7 +4,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from novacron.features.spec import LINK_CHANNELS, FeatureSpec
+from novacron.features.spec import BANDWIDTH, FeatureSpec
 
 SERVED_LEVELS: Final = (0.1, 0.5, 0.9)
 """Quantile levels of every answer: the 80 % interval and the median."""
@@ -14,18 +14,7 @@ POOLED: Final = "pooled"
 
 Level = Annotated[float, Field(gt=0, lt=1)]
 
-FEATURES: Final = FeatureSpec(
-    channels=LINK_CHANNELS,
-    history=96,
-    ewma_half_lives=(0.5, 1, 2, 4, 8, 16, 32),
-    frequency=True,
-    counts=True,
-    relative=("bandwidth_mbps",),
-    level_half_life=3,
-    relative_lags=tuple(range(48)),
-    relative_rolling=(5, 10, 20, 40, 96),
-)
-"""What the forecaster reads: mostly ratios to the EWMA level, so that paths compare."""
+FEATURES: Final = BANDWIDTH
 
 
 class LstmConfig(BaseModel):

@@ -214,13 +214,7 @@ def encode(config: BandwidthConfig, channels: Mapping[str, NDArray[np.generic]])
     """Bring windows x_NW to the inputs of the members, all of them from `novacron.features`."""
     spec = config.features
     x_NF = window_features(spec, channels)[:, _read_columns(spec)]
-    recent = spec.model_copy(
-        update={
-            "history": config.lstm.steps, "rolling": (), "lags": (), "differences": (),
-            "change_ratios": (), "relative_lags": (), "relative_rolling": (),
-        }
-    )  # fmt: skip
-    x_NTC = sequence_tensor(recent, channels)
+    x_NTC = sequence_tensor(spec, channels, config.lstm.steps)
     x_NTC = np.clip(x_NTC, -_CLIP_LOG_RATIO, _CLIP_LOG_RATIO)
     return ModelInputs(
         x_NF=x_NF.astype(np.float32),
