@@ -56,7 +56,7 @@ def test_evidence_does_not_depend_on_unit_or_offset(kind, scale, shift):
 def test_evidence_is_finite_whatever_varies_and_whatever_is_missing(seed, samples, missing):
     rng = np.random.default_rng(seed)
     x = rng.choice([0.0, 1.0, rng.standard_normal()], size=samples) + rng.standard_t(2, samples)
-    x[rng.random(samples) < missing] = np.nan
+    x[rng.permutation(samples)[: int(missing * samples)]] = np.nan
 
     assert np.isfinite(gather(x).row_F).all()
 

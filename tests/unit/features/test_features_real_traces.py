@@ -46,4 +46,4 @@ def test_all_paths_agree_on_a_real_trace_with_its_outages_and_gaps(data_dir, set
             tensors = {name: x_T[None, : at + 1] for name, x_T in channels.items()}
             asked = request_features(spec, tensors, ts_s[at : at + 1])
             np.testing.assert_allclose(asked[0], whole[at], rtol=1e-9, atol=1e-12)
-    assert not np.isnan(whole[-1, spec.names.index("bandwidth_mbps__mean_5")])
+    assert not np.isnan(whole[-1, spec.names.index("bandwidth_mbps__ewma_4")])

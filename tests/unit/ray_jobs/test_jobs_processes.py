@@ -39,8 +39,13 @@ def start():
 
     yield run
     for process in started:
+        # A child in a session of its own outlives its parent, and holds the pipe open.
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def has_ended(process: subprocess.Popen) -> bool:
