@@ -137,7 +137,7 @@ def _fit(sets: Sequence[BenchmarkSet], config: BandwidthConfig) -> FittedBandwid
 
 def _report(event: ProgressEvent) -> None:
     if not event.epochs:
-        _LOG.info("%3.0f %% %s loss %.4f", 100 * event.share, event.unit, event.loss)
+        _LOG.info("%3.0f %% %s", 100 * event.share, event.unit)
 
 
 def _protocol(run: Run, metrics: list[Metric]) -> tuple[str, ...]:
