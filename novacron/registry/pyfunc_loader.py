@@ -30,7 +30,7 @@ class PyfuncBundle:
         """Answer one request given as named tensors.
 
         MLflow's tensor signatures know no optional tensors: the signature lists the required ones
-        and MLflow drops all others with a warning, so this path answers from the required alone.
+        and MLflow drops all others, so this path answers from the required alone.
         """
         del params
         return self.model.predict(self.model.prepare(dict(model_input)))

@@ -9,7 +9,6 @@ children of place p are 2p+1 and 2p+2).
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,25 +73,6 @@ class IsolationForest:
         last_NE = place_NE - places
         root_E = np.arange(trees, dtype=np.int32) * self.path_EP.shape[1]
         return np.asarray(self.path_EP.ravel().take(last_NE + root_E).mean(axis=1))
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Return what a bundle stores; `from_arrays` reads it back."""
-        return {
-            "feature_EP": self.feature_EP,
-            "split_EP": self.split_EP,
-            "path_EP": self.path_EP,
-            "norm": np.array([self.norm]),
-        }
-
-    @staticmethod
-    def from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> "IsolationForest":
-        """Return the forest whose `arrays` were stored."""
-        return IsolationForest(
-            feature_EP=arrays["feature_EP"].astype(np.int32),
-            split_EP=arrays["split_EP"].astype(np.float64),
-            path_EP=arrays["path_EP"].astype(np.float64),
-            norm=float(arrays["norm"][0]),
-        )
 
 
 def grow(
