@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-decisions results bench-simulator testbed clean
+.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-decisions bench-forecasts results bench-simulator testbed clean
 
 setup: $(STAMP)
 
@@ -54,6 +54,12 @@ bench-patterns: setup
 # The models on which operators act, one after another; those that are there.
 bench-decisions: setup
 	@for name in anomaly patterns placement; do \
+	  if [ -f benchmarks/$$name.py ]; then $(BIN)/python -m benchmarks.$$name || exit 1; fi; \
+	done
+
+# The forecasters, one after another; those that are there.
+bench-forecasts: setup
+	@for name in bandwidth performance scaling capacity; do \
 	  if [ -f benchmarks/$$name.py ]; then $(BIN)/python -m benchmarks.$$name || exit 1; fi; \
 	done
 
