@@ -3,6 +3,7 @@ import zipfile
 
 import doubling_model
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -59,6 +60,26 @@ def test_a_format_not_known_to_be_safe_is_refused(bundle_dir, name):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_pickle_under_a_harmless_name_is_refused(bundle_dir, protocol):
     (bundle_dir / "weights.txt").write_bytes(pickle.dumps({"a": 1}, protocol=protocol))
+
+    with pytest.raises(ArtifactError, match="pickle"):
+        list_files(bundle_dir, max_bytes=MAX_BYTES)
+
+
+@pytest.mark.parametrize("header_bytes", [640, 896, 1152, 1408])
+def test_safetensors_whose_header_length_looks_like_a_pickle_are_accepted(
+    bundle_dir, header_bytes
+):
+    header = b'{"__metadata__":{}}'.ljust(header_bytes)
+    path = bundle_dir / "weights.safetensors"
+    path.write_bytes(header_bytes.to_bytes(8, "little") + header)
+    assert safetensors.numpy.load_file(path) == {}
+
+    assert path.name in [file.path for file in list_files(bundle_dir, max_bytes=MAX_BYTES)]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_named_safetensors_is_refused(bundle_dir, protocol):
+    (bundle_dir / "weights.safetensors").write_bytes(pickle.dumps({"a": 1}, protocol=protocol))
 
     with pytest.raises(ArtifactError, match="pickle"):
         list_files(bundle_dir, max_bytes=MAX_BYTES)
