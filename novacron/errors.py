@@ -7,6 +7,7 @@
     |   |-- UnreadableInputError       400  bytes that do not parse: truncated, wrong format
     |   |-- ConfigError                400  a setting is unknown or not allowed
     |   `-- PayloadTooLargeError       413  more bytes or rows than the limit
+    |-- UnauthorizedError              401 UNAUTHENTICATED      exit 2  no token, or a wrong one
     |-- ForbiddenError                 403 PERMISSION_DENIED    exit 2
     |-- NotFoundError                  404 NOT_FOUND            exit 2
     |   |-- ModelNotFoundError         404  no such model, version or alias
@@ -19,6 +20,7 @@
     |-- EpisodeFinishedError           409 FAILED_PRECONDITION  exit 1  reset the environment first
     |-- OverloadedError                429 RESOURCE_EXHAUSTED   exit 1  retry after `retry_after_s`
     |-- NotReadyError                  503 UNAVAILABLE          exit 1
+    |-- DeadlineExceededError          504 DEADLINE_EXCEEDED    exit 1  no answer in the time given
     `-- MissingDependencyError         500 INTERNAL             exit 1  an extra is not installed
 
 Every error says what was got, what was expected and what to do; `assert` is kept for our own
@@ -116,6 +118,14 @@ class PayloadTooLargeError(InvalidInputError):
 
     http_status = 413
     grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class UnauthorizedError(NovacronError):
+    """The caller did not show a token that is known here."""
+
+    http_status = 401
+    grpc_status = "UNAUTHENTICATED"
+    exit_code = 2
 
 
 class ForbiddenError(NovacronError):
@@ -232,6 +242,13 @@ class NotReadyError(NovacronError):
 
     http_status = 503
     grpc_status = "UNAVAILABLE"
+
+
+class DeadlineExceededError(NovacronError):
+    """The time that the caller gave was over before there was an answer."""
+
+    http_status = 504
+    grpc_status = "DEADLINE_EXCEEDED"
 
 
 class MissingDependencyError(NovacronError):

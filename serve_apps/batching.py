@@ -2,25 +2,36 @@
 
 Work-conserving: an idle model runs whatever waits; while it runs, the next batch gathers. Large
 requests are cut to the batch limit and put together again, a request that makes the model fail
-fails alone, and the queue is bounded by rows and by the wait it predicts.
+fails alone, and the queue is bounded by rows, by bytes and by the wait it predicts.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from novacron.errors import NotReadyError, NovacronError, OverloadedError
+from novacron.errors import (
+    DeadlineExceededError,
+    NotReadyError,
+    NovacronError,
+    OverloadedError,
+)
 from novacron.models.base import Tensors
 from serve_apps.config import BatchingConfig
+from serve_apps.cost import CostModel
 
 Predict = Callable[[Tensors], Mapping[str, NDArray[np.generic]]]
 Answers = dict[str, NDArray[np.generic]]
+
+KNOWN_CALLS: Final = 16
+"""Calls seen before the expected time of one is trusted enough to make it on the event loop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +53,10 @@ class _Waiting:
 
     rows: Tensors
     n_rows: int
+    row_bytes: int
     future: asyncio.Future[BatchedAnswer]
     submitted_s: float
+    deadline_s: float = math.inf
     taken: int = 0
     queue_s: float = 0.0
     predict_s: float = 0.0
@@ -66,43 +79,12 @@ class _Slice:
         return {name: array[self.start : self.stop] for name, array in self.waiting.rows.items()}
 
 
-class CostModel:
-    """Predicts the seconds of a model call from its rows: a line fitted to recent calls.
-
-    Exponentially weighted least squares over (rows, seconds); slope and intercept never negative.
-    """
-
-    def __init__(self, decay: float = 0.9) -> None:
-        self._decay = decay
-        self._weight = self._rows = self._seconds = self._rows_rows = self._rows_seconds = 0.0
-
-    def observe(self, n_rows: int, seconds: float) -> None:
-        """Take one finished call into account."""
-        keep = self._decay
-        self._weight = keep * self._weight + 1.0
-        self._rows = keep * self._rows + n_rows
-        self._seconds = keep * self._seconds + seconds
-        self._rows_rows = keep * self._rows_rows + n_rows * n_rows
-        self._rows_seconds = keep * self._rows_seconds + n_rows * seconds
-
-    def predict_s(self, n_rows: int) -> float:
-        """Return the expected seconds of one call; 0 before any call was seen."""
-        if not self._weight:
-            return 0.0
-        mean_rows, mean_s = self._rows / self._weight, self._seconds / self._weight
-        variance = self._rows_rows / self._weight - mean_rows**2
-        covariance = self._rows_seconds / self._weight - mean_rows * mean_s
-        # All calls of one size say nothing of the slope: then the time is taken as per row.
-        slope = mean_s / mean_rows if variance < 1e-9 else covariance / variance
-        slope = min(max(slope, 0.0), mean_s / mean_rows)
-        return mean_s + slope * (n_rows - mean_rows)
-
-
 class Batcher:
     """The queue in front of one model version. All methods run on one event loop.
 
     Args:
-        predict: Answers joined rows; called in the batcher's own thread, one call at a time.
+        predict: Answers joined rows; called one call at a time, in the batcher's own thread or,
+            where calls are known to be short, on the event loop.
         config: Limits of batch and queue.
         name: Named in errors.
         observe: Called with the rows of every model call.
@@ -126,6 +108,7 @@ class Batcher:
         self._cost = CostModel()
         self._queue: deque[_Waiting] = deque()
         self._queued_rows = 0
+        self._queued_bytes = 0
         self._running_rows = 0
         self._call_began_s: float | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -151,27 +134,48 @@ class Batcher:
             wait_s += self._cost.predict_s(n_rows) if n_rows else 0.0
         return wait_s
 
-    async def submit(self, rows: Tensors, n_rows: int) -> BatchedAnswer:
+    async def submit(
+        self, rows: Tensors, n_rows: int, deadline_s: float = math.inf
+    ) -> BatchedAnswer:
         """Queue prepared rows and wait for their answers, in their order.
 
         Cancelling the call takes its rows out of the queue.
 
+        Args:
+            rows: As `prepare` made them.
+            n_rows: Their number.
+            deadline_s: By the batcher's clock; nobody reads an answer after it.
+
         Raises:
             OverloadedError: The queue is full or too slow.
+            DeadlineExceededError: The answer was not there in time.
             NotReadyError: The batcher is draining.
             Exception: Whatever the model raised for these rows.
         """
-        self._admit(n_rows)
+        row_bytes = sum(array.nbytes for array in rows.values()) // n_rows
+        self._admit(n_rows, row_bytes * n_rows, deadline_s)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(rows, n_rows, loop.create_future(), self._clock())
+        waiting = _Waiting(
+            rows, n_rows, row_bytes, loop.create_future(), self._clock(), deadline_s
+        )
         self._queue.append(waiting)
         self._queued_rows += n_rows
+        self._queued_bytes += n_rows * row_bytes
         if self._queued_rows >= self._config.max_batch_rows:
             self._full.set()
         if self._runner is None:
             self._runner = loop.create_task(self._run())
         try:
-            return await waiting.future
+            if deadline_s == math.inf:
+                return await waiting.future
+            async with asyncio.timeout(deadline_s - self._clock()):
+                return await waiting.future
+        except TimeoutError:
+            self._forget(waiting)
+            raise DeadlineExceededError(
+                f"{self._name} had no answer before the request's deadline.",
+                remedy="Ask with a longer timeout, or for fewer rows.",
+            ) from None
         except asyncio.CancelledError:
             self._forget(waiting)
             raise
@@ -184,27 +188,44 @@ class Batcher:
             await self._runner
         self._thread.shutdown(wait=False)
 
-    def _admit(self, n_rows: int) -> None:
+    def _admit(self, n_rows: int, n_bytes: int, deadline_s: float) -> None:
         if self._closed:
             raise NotReadyError(
                 f"{self._name} is shutting down.", remedy="Retry: another replica will answer."
             )
-        queued = self._queued_rows
         wait_s = self.predict_wait_s()
-        if queued and queued + n_rows > self._config.max_queued_rows:
-            raise OverloadedError(
-                f"{self._name}: {queued} rows wait already, {n_rows} more exceed the limit "
-                f"of {self._config.max_queued_rows}.",
-                retry_after_s=max(wait_s, self._config.min_retry_after_s),
+        for unit, queued, more, limit in (
+            ("rows", self._queued_rows, n_rows, self._config.max_queued_rows),
+            ("bytes", self._queued_bytes, n_bytes, self._config.max_queued_bytes),
+        ):
+            if queued and queued + more > limit:
+                self._refuse(
+                    f"{queued} {unit} wait already, {more} more exceed the limit of {limit}.",
+                    wait_s,
+                )
+        max_wait_s = self._config.max_wait_s
+        if wait_s > max_wait_s:
+            self._refuse(
+                f"the wait would be {wait_s:.2f} s, the limit is {max_wait_s:g} s.",
+                wait_s - max_wait_s,
             )
-        if wait_s > self._config.max_wait_s:
-            raise OverloadedError(
-                f"{self._name}: the wait would be {wait_s:.2f} s, the limit is "
-                f"{self._config.max_wait_s:g} s.",
-                retry_after_s=max(
-                    wait_s - self._config.max_wait_s, self._config.min_retry_after_s
-                ),
+        left_s = deadline_s - self._clock()
+        if left_s <= 0:
+            raise DeadlineExceededError(
+                "The request's deadline had passed before it could be queued.",
+                remedy="Ask with a longer timeout.",
             )
+        if wait_s > left_s:
+            self._refuse(
+                f"the wait would be {wait_s:.2f} s, the request's deadline is in {left_s:.2f} s.",
+                wait_s - left_s,
+            )
+
+    def _refuse(self, why: str, retry_after_s: float) -> NoReturn:
+        raise OverloadedError(
+            f"{self._name}: {why}",
+            retry_after_s=max(retry_after_s, self._config.min_retry_after_s),
+        )
 
     async def _run(self) -> None:
         """Run batches until nobody waits; at most one such task exists."""
@@ -234,23 +255,37 @@ class Batcher:
             return
 
     def _take(self) -> list[_Slice]:
-        """Take rows for one call, oldest request first, passing over cancelled requests."""
-        room = self._config.max_batch_rows
+        """Take rows for one call, oldest request first, passing over those nobody waits for."""
+        room, room_bytes = self._config.max_batch_rows, self._config.max_batch_bytes
         batch: list[_Slice] = []
         now_s = self._clock()
         while self._queue and room:
             waiting = self._queue[0]
+            if waiting.deadline_s <= now_s:
+                # Its caller is told by its own timer.
+                self._forget(waiting)
             count = min(waiting.left, room)
+            if count and waiting.row_bytes:
+                # A row alone is never too large: it was admitted.
+                count = min(count, max(room_bytes // waiting.row_bytes, 0 if batch else 1))
+                if not count:
+                    break
             if count:
                 if waiting.taken == 0:
                     waiting.queue_s = now_s - waiting.submitted_s
                 batch.append(_Slice(waiting, waiting.taken, waiting.taken + count))
-                waiting.taken += count
-                self._queued_rows -= count
+                self._leave(waiting, count)
                 room -= count
+                room_bytes -= count * waiting.row_bytes
             if not waiting.left:
                 self._queue.popleft()
         return batch
+
+    def _leave(self, waiting: _Waiting, count: int) -> None:
+        """Let some rows of a request leave the queue."""
+        waiting.taken += count
+        self._queued_rows -= count
+        self._queued_bytes -= count * waiting.row_bytes
 
     async def _answer(self, batch: Sequence[_Slice]) -> None:
         """Call the model for a batch; if that fails, for each request of it alone."""
@@ -272,9 +307,12 @@ class Batcher:
         self._running_rows = n_rows
         self._call_began_s = self._clock()
         try:
-            outputs, seconds = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._predict_joined, batch, n_rows
-            )
+            if self._is_short(n_rows):
+                outputs, seconds = self._predict_joined(batch, n_rows)
+            else:
+                outputs, seconds = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._predict_joined, batch, n_rows
+                )
             self._cost.observe(n_rows, seconds)
             self._observe(n_rows)
         except Exception as error:  # noqa: BLE001  a model may raise anything; its caller gets it
@@ -289,8 +327,13 @@ class Batcher:
             start = stop
         return None
 
+    def _is_short(self, n_rows: int) -> bool:
+        """Tell whether handing a call to the thread and back would cost more than it is worth."""
+        limit_s = self._config.inline_below_s
+        return self._cost.n_calls >= KNOWN_CALLS and self._cost.predict_s(n_rows) < limit_s
+
     def _predict_joined(self, batch: Sequence[_Slice], n_rows: int) -> tuple[Answers, float]:
-        """Join, predict and check the row count; runs in the batcher's thread."""
+        """Join, predict and check the row count."""
         started_s = self._clock()
         parts = [part.rows() for part in batch]
         rows = parts[0] if len(parts) == 1 else _join(parts)
@@ -323,8 +366,7 @@ class Batcher:
 
     def _forget(self, waiting: _Waiting) -> None:
         """Take what is left of a request out of the queue; its place is passed over later."""
-        self._queued_rows -= waiting.left
-        waiting.taken = waiting.n_rows
+        self._leave(waiting, waiting.left)
 
 
 def _join(parts: Sequence[Tensors]) -> Answers:

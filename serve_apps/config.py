@@ -50,12 +50,20 @@ class BatchingConfig(_Settings):
 
     max_batch_rows: int = Field(default=256, ge=1, le=65_536)
     """Rows of one model call. Larger requests are split, smaller ones joined."""
+    max_batch_bytes: int = Field(default=32 * 2**20, ge=1024)
+    """Bytes of the prepared rows of one model call; a single row may be larger. It keeps a call
+    over long histories from growing with `max_batch_rows`."""
     max_queued_rows: int = Field(default=16_384, ge=1)
     """Rows that may wait; beyond it a request gets 429."""
+    max_queued_bytes: int = Field(default=512 * 2**20, ge=1024)
+    """Bytes of prepared rows that may wait; beyond it a request gets 429."""
     max_wait_s: float = Field(default=5.0, gt=0)
     """Predicted wait above which a request gets 429; set it above the time of one full call."""
     max_delay_s: float = Field(default=0.0, ge=0, le=1.0)
     """How long an idle model waits for more rows. 0: never; a lone request is answered at once."""
+    inline_below_s: float = Field(default=0.001, ge=0, le=0.01)
+    """A call that is expected to take less is made on the event loop, a longer one in a thread of
+    the model: handing over and back costs about 0.1 ms of CPU. 0: always in the thread."""
     min_retry_after_s: float = Field(default=0.1, gt=0)
     """Smallest delay told to a refused caller."""
 

@@ -5,6 +5,7 @@ counting happen here, once for all of them.
 """
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,11 +18,11 @@ from numpy.typing import NDArray
 
 from novacron.errors import NovacronError, PayloadTooLargeError, SchemaError
 from novacron.models.base import TensorSpec
-from novacron.models.tensor_checks import check_tensors
+from novacron.models.tensor_checks import CheckedTensors
 from serve_apps.batching import BatchedAnswer
 from serve_apps.config import LimitsConfig
 from serve_apps.host import ModelHost, ServedModel
-from serve_apps.messages import Codec, InferAnswer, InferRequest
+from serve_apps.messages import Codec, InferAnswer, InferRequest, unexpected
 from serve_apps.metrics import ServingMetrics, Timing
 
 SERVER_NAME: Final = "novacron"
@@ -106,6 +107,7 @@ class DataPlane:
         codec: Codec,
         *,
         began_s: float | None = None,
+        timeout_s: float | None = None,
     ) -> Reply:
         """Answer one request.
 
@@ -116,19 +118,23 @@ class DataPlane:
             codec: Its wire format.
             began_s: When a skin that had to look into the body began to, by `now_s`; counted as
                 decoding.
+            timeout_s: How long the transport says the caller will wait; the request's own
+                `parameters.timeout`, in microseconds, counts too.
 
         Raises:
             ModelNotFoundError: No such model or version.
             NotReadyError: The model is loading or shutting down.
             InvalidInputError: The request is not usable, or too large.
-            OverloadedError: The queue is full.
+            OverloadedError: The queue is full, or too long for the caller's deadline.
+            DeadlineExceededError: The deadline passed.
             NovacronError: The model failed for this request.
         """
         status = NovacronError.http_status
         served: ServedModel | None = None
         try:
             served = self.host.get(name, model_version)
-            reply = await self._answer(served, body, codec, began_s)
+            began_s = self._clock() if began_s is None else began_s
+            reply = await self._answer(served, body, codec, began_s, timeout_s)
             status = 200
             return reply
         except NovacronError as error:
@@ -152,14 +158,19 @@ class DataPlane:
             self._metrics.count_request(served.name, served.version, error.http_status)
 
     async def _answer(
-        self, served: ServedModel, body: bytes, codec: Codec, began_s: float | None
+        self,
+        served: ServedModel,
+        body: bytes,
+        codec: Codec,
+        started_s: float,
+        timeout_s: float | None,
     ) -> Reply:
-        started_s = self._clock() if began_s is None else began_s
         self.check_size(len(body))
         request = codec.decode(body)
         rows, n_rows = self._prepare(served, request)
         decoded_s = self._clock()
-        batched = await served.batcher.submit(rows, n_rows)
+        deadline_s = started_s + min(read_timeout_s(request), timeout_s or math.inf)
+        batched = await served.batcher.submit(rows, n_rows, deadline_s)
         answered_s = self._clock()
         answer = _select(served, request, batched)
         encoded = codec.encode(answer)
@@ -205,7 +216,8 @@ class DataPlane:
                 raise SchemaError(
                     field="outputs", got=output[:100], expected="one of " + ", ".join(known)
                 )
-        n_rows = check_tensors(request.tensors, served.model.inputs)
+        tensors = CheckedTensors(request.tensors, served.model.inputs)
+        n_rows = tensors.n_rows
         if n_rows > self.limits.max_request_rows:
             raise PayloadTooLargeError(
                 field="shape",
@@ -213,7 +225,22 @@ class DataPlane:
                 expected=f"at most {self.limits.max_request_rows} rows",
                 remedy="Send them in several requests.",
             )
-        return served.model.prepare(request.tensors), n_rows
+        # `prepare` sees that they are checked.
+        return served.model.prepare(tensors), n_rows
+
+
+def read_timeout_s(request: InferRequest) -> float:
+    """Return how long the caller will wait; infinite where it does not say.
+
+    Clients of the protocol send it as `parameters.timeout`, in microseconds.
+
+    Raises:
+        SchemaError: It is no positive whole number.
+    """
+    given = request.parameters.get("timeout", 0)
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise unexpected("parameters.timeout", given, "microseconds to wait, 0 for no limit")
+    return given / 1e6 if given else math.inf
 
 
 def _select(served: ServedModel, request: InferRequest, batched: BatchedAnswer) -> InferAnswer:

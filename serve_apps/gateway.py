@@ -31,6 +31,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID_HEADER: Final = "x-request-id"
+TIMEOUT_HEADER: Final = "x-timeout-ms"
 _AUTO_GZIP_OR_ZLIB: Final = 47  # zlib: 15-bit window + 32, the header tells which
 _ROUTES: Final = re.compile(
     r"/v2(?:/health/(live|ready)|/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?)?/?"
@@ -155,11 +156,12 @@ class Gateway:
     ) -> Response:
         try:
             codec = codec_for(headers)
+            timeout_s = _timeout_s(headers)
             body = await self._read_body(headers, receive)
         except InvalidInputError as error:
             self._plane.count_refusal(name, version, error)
             raise
-        reply = await self._plane.infer(name, version, body, codec)
+        reply = await self._plane.infer(name, version, body, codec, timeout_s=timeout_s)
         answer_headers = codec.answer_headers | {"server-timing": reply.timing.to_header()}
         return Response(200, reply.body, answer_headers)
 
@@ -221,6 +223,22 @@ def _content_length(headers: Mapping[str, str]) -> int | None:
     declared = headers.get("content-length", "")
     # 18 digits: beyond any limit, and within what int() reads without complaint.
     return int(declared[:18]) if declared.isdecimal() else None
+
+
+def _timeout_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of `X-Timeout-Ms`, or None where it is not sent.
+
+    Raises:
+        UnreadableInputError: It is no positive whole number.
+    """
+    given = headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdecimal() and int(given[:18])):
+        raise UnreadableInputError(
+            field="X-Timeout-Ms", got=given, expected="milliseconds to wait, at least 1"
+        )
+    return int(given[:18]) / 1e3
 
 
 def codec_for(headers: Mapping[str, str]) -> OipHttp:

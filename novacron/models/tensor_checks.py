@@ -1,9 +1,10 @@
 """Checks a request's tensors against a model's specs: what can be told without the model.
 
-Used by the endpoint before `prepare`, and by any model whose `prepare` wants the same answers.
+Used by the endpoint before `prepare`, and by any model whose `prepare` wants the same answers; what
+the endpoint has checked is not checked a second time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
 import numpy as np
@@ -22,7 +23,37 @@ DTYPES: Final[dict[Datatype, np.dtype[np.generic]]] = {
 }
 """The numpy dtype of every datatype; BYTES is an object array of `str`."""
 
+_LARGEST: Final = float(np.finfo(np.float64).max)
 _DATATYPES: Final = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class CheckedTensors(Mapping[str, NDArray[np.generic]]):
+    """Tensors that were found to be what some specs ask for; nothing can be put in afterwards.
+
+    Args:
+        tensors: Name to array.
+        specs: What they are checked against.
+
+    Raises:
+        SchemaError: As `check_tensors`.
+        OutOfRangeError: As `check_tensors`.
+    """
+
+    __slots__ = ("_tensors", "n_rows", "specs")
+
+    def __init__(self, tensors: Tensors, specs: Sequence[TensorSpec]) -> None:
+        self.n_rows = _check(tensors, specs)
+        self.specs = specs
+        self._tensors = dict(tensors)
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def check_tensors(tensors: Tensors, specs: Sequence[TensorSpec]) -> int:
@@ -37,6 +68,12 @@ def check_tensors(tensors: Tensors, specs: Sequence[TensorSpec]) -> int:
             tensors differ in their number of rows.
         OutOfRangeError: An element is not finite or outside its spec's [low, high].
     """
+    if isinstance(tensors, CheckedTensors) and tensors.specs is specs:
+        return tensors.n_rows
+    return _check(tensors, specs)
+
+
+def _check(tensors: Tensors, specs: Sequence[TensorSpec]) -> int:
     known = {spec.name: spec for spec in specs}
     for name in tensors:
         if name not in known:
@@ -100,6 +137,11 @@ def _check_one(array: NDArray[np.generic], spec: TensorSpec) -> int:
 
 
 def _check_range(array: NDArray[np.float64], spec: TensorSpec) -> None:
+    low = -_LARGEST if spec.low is None else spec.low
+    high = _LARGEST if spec.high is None else spec.high
+    # The usual case in two passes; NaN makes both comparisons false.
+    if low <= array.min().item() and array.max().item() <= high:
+        return
     wrong = ~np.isfinite(array)
     if spec.low is not None:
         wrong |= array < spec.low
@@ -108,11 +150,11 @@ def _check_range(array: NDArray[np.float64], spec: TensorSpec) -> None:
     if not wrong.any():
         return
     where = np.unravel_index(int(np.argmax(wrong)), array.shape)
-    low = "-inf" if spec.low is None else f"{spec.low:g}"
-    high = "inf" if spec.high is None else f"{spec.high:g}"
+    ends = ["-inf" if spec.low is None else f"{spec.low:g}"]
+    ends.append("inf" if spec.high is None else f"{spec.high:g}")
     raise OutOfRangeError(
         field=f"{spec.name}[{', '.join(str(int(axis)) for axis in where)}]",
         got=array[where].item(),
-        expected=f"a finite number in [{low}, {high}] {spec.unit}",
+        expected=f"a finite number in [{', '.join(ends)}] {spec.unit}",
         remedy=f"{spec.name} is in {spec.unit}.",
     )
