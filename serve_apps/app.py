@@ -14,6 +14,7 @@ from ray.util import metrics as ray_metrics
 
 from novacron.errors import NotReadyError
 from novacron.registry.store import ModelStore
+from serve_apps.access import TokenGuard
 from serve_apps.config import AppConfig, resolve_registry
 from serve_apps.dataplane import DataPlane
 from serve_apps.gateway import Gateway
@@ -50,9 +51,10 @@ class Endpoint:
         if config.replica.registry_poll_s:
             self._poller = asyncio.create_task(self._poll(self._host))
         plane = DataPlane(self._host, config.limits, self._metrics)
-        self._grpc = InferenceService(plane, allow_remote=config.grpc.allow_remote)
+        guard = TokenGuard(config.access.token_sha256)
+        self._grpc = InferenceService(plane, allow_remote=config.grpc.allow_remote, guard=guard)
         # Serve adds X-Request-ID itself.
-        return Gateway(plane, on_shutdown=self._drain, echo_request_id=False)
+        return Gateway(plane, on_shutdown=self._drain, guard=guard, echo_request_id=False)
 
     async def ServerLive(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
         """Answer a gRPC call of this name."""

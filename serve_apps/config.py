@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     model_validator,
 )
 
@@ -115,6 +116,14 @@ class ReplicaConfig(_Settings):
     restart. 0: never."""
 
 
+class AccessConfig(_Settings):
+    """Who may ask, over HTTP and over gRPC."""
+
+    token_sha256: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")], ...] = ()
+    """SHA-256 of each bearer token that is let in; empty: everybody is. The digests are no secret,
+    so the dashboard may show them. Health routes never ask for a token."""
+
+
 class GrpcConfig(_Settings):
     """Who may call over gRPC, where `grpc_options` of the file turn it on."""
 
@@ -138,6 +147,7 @@ class AppConfig(_Settings):
     scaling: ScalingConfig = ScalingConfig()
     replica: ReplicaConfig = ReplicaConfig()
     grpc: GrpcConfig = GrpcConfig()
+    access: AccessConfig = AccessConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -26,7 +26,7 @@ from serve_apps.messages import Codec, InferAnswer, InferRequest, unexpected
 from serve_apps.metrics import ServingMetrics, Timing
 
 SERVER_NAME: Final = "novacron"
-EXTENSIONS: Final = ("binary_tensor_data",)
+EXTENSIONS: Final = ("binary_tensor_data", "arrow_stream")
 CANCELLED_STATUS: Final = 499
 """Counted when the caller left before its answer; nobody receives it."""
 

@@ -4,8 +4,7 @@ import logging
 import math
 import re
 import uuid
-import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,21 +17,22 @@ from novacron.errors import (
     NotReadyError,
     NovacronError,
     OverloadedError,
+    UnauthorizedError,
     UnreadableInputError,
 )
+from serve_apps.access import TokenGuard
+from serve_apps.arrow_ipc import CONTENT_TYPE as ARROW
+from serve_apps.arrow_ipc import ArrowStream
 from serve_apps.dataplane import DataPlane
+from serve_apps.http_body import CallerGoneError, Message, Receive, read_body, read_timeout_s
 from serve_apps.oip import encode_error
 from serve_apps.oip_binary import HEADER_LENGTH, OipHttp
 
 logger = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID_HEADER: Final = "x-request-id"
-TIMEOUT_HEADER: Final = "x-timeout-ms"
-_AUTO_GZIP_OR_ZLIB: Final = 47  # zlib: 15-bit window + 32, the header tells which
 _ROUTES: Final = re.compile(
     r"/v2(?:/health/(live|ready)|/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?)?/?"
 )
@@ -40,10 +40,6 @@ _ROUTE_HELP: Final = (
     "Routes: /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME[/versions/N] with nothing, "
     "/ready or /infer behind it."
 )
-
-
-class CallerGoneError(Exception):
-    """The caller closed the connection before its body was complete; nobody to answer."""
 
 
 @dataclass(slots=True)
@@ -61,6 +57,7 @@ class Gateway:
     Args:
         plane: The handlers.
         on_shutdown: Awaited when the server shuts the app down.
+        guard: Who may ask; health is answered to everybody.
         echo_request_id: Whether answers carry `X-Request-ID`; off where the server adds it, as
             Ray Serve does.
         new_id: Makes the id of a request that brings none.
@@ -71,11 +68,13 @@ class Gateway:
         plane: DataPlane,
         *,
         on_shutdown: Callable[[], Awaitable[None]] | None = None,
+        guard: TokenGuard | None = None,
         echo_request_id: bool = True,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._plane = plane
         self._on_shutdown = on_shutdown
+        self._guard = guard or TokenGuard()
         self._echo_request_id = echo_request_id
         self._new_id = new_id
 
@@ -130,6 +129,8 @@ class Gateway:
         if route is None:
             raise NotFoundError(f"No route {path[:100]!r}.", remedy=_ROUTE_HELP)
         health, name, version, action = route.groups()
+        if health is None:
+            self._guard.check(headers.get("authorization"))
         if action == "infer":
             _check_method(scope, "POST")
             return await self._infer(name, version, headers, receive)
@@ -151,13 +152,18 @@ class Gateway:
             )
         return _json({"ready": True})
 
+    def _codec_for(self, headers: Mapping[str, str]) -> OipHttp | ArrowStream:
+        if headers.get("content-type", "").partition(";")[0].strip().lower() == ARROW:
+            return ArrowStream(self._plane.limits.max_body_bytes)
+        return oip_codec(headers)
+
     async def _infer(
         self, name: str, version: str | None, headers: Mapping[str, str], receive: Receive
     ) -> Response:
         try:
-            codec = codec_for(headers)
-            timeout_s = _timeout_s(headers)
-            body = await self._read_body(headers, receive)
+            codec = self._codec_for(headers)
+            timeout_s = read_timeout_s(headers)
+            body = await read_body(self._plane, headers, receive)
         except InvalidInputError as error:
             self._plane.count_refusal(name, version, error)
             raise
@@ -165,84 +171,9 @@ class Gateway:
         answer_headers = codec.answer_headers | {"server-timing": reply.timing.to_header()}
         return Response(200, reply.body, answer_headers)
 
-    async def _read_body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
-        """Read and unpack a body, never holding more than the limit.
 
-        Raises:
-            PayloadTooLargeError: It is larger than the limit, packed or unpacked.
-            UnreadableInputError: It is cut short, or its encoding is unknown or damaged.
-        """
-        declared = _content_length(headers)
-        self._plane.check_size(declared or 0)
-        chunks: list[bytes] = []
-        size = 0
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise CallerGoneError
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            self._plane.check_size(size)
-            more = message.get("more_body", False)
-        if declared not in (None, size):
-            raise UnreadableInputError(
-                field="body",
-                got=f"{size} bytes",
-                expected=f"{declared} bytes, as Content-Length says",
-                remedy="The body was cut short; send it again.",
-            )
-        return self._unpack(b"".join(chunks), headers.get("content-encoding", "identity"))
-
-    def _unpack(self, body: bytes, encoding: str) -> bytes:
-        if encoding.lower() == "identity":
-            return body
-        if encoding.lower() not in ("gzip", "deflate"):
-            raise UnreadableInputError(
-                field="Content-Encoding", got=encoding, expected="gzip, deflate or identity"
-            )
-        unpacker = zlib.decompressobj(_AUTO_GZIP_OR_ZLIB)
-        try:
-            plain = unpacker.decompress(body, self._plane.limits.max_body_bytes + 1)
-        except zlib.error as cause:
-            raise UnreadableInputError(
-                field="body", got=str(cause), expected=f"{encoding} data"
-            ) from cause
-        self._plane.check_size(len(plain))
-        if not unpacker.eof or unpacker.unused_data:
-            raise UnreadableInputError(
-                field="body",
-                got=f"{len(body)} bytes that are no single, complete stream",
-                expected=f"one complete {encoding} stream",
-                remedy="Send all of it, and nothing after it.",
-            )
-        return plain
-
-
-def _content_length(headers: Mapping[str, str]) -> int | None:
-    declared = headers.get("content-length", "")
-    # 18 digits: beyond any limit, and within what int() reads without complaint.
-    return int(declared[:18]) if declared.isdecimal() else None
-
-
-def _timeout_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of `X-Timeout-Ms`, or None where it is not sent.
-
-    Raises:
-        UnreadableInputError: It is no positive whole number.
-    """
-    given = headers.get(TIMEOUT_HEADER)
-    if given is None:
-        return None
-    if not (given.isascii() and given.isdecimal() and int(given[:18])):
-        raise UnreadableInputError(
-            field="X-Timeout-Ms", got=given, expected="milliseconds to wait, at least 1"
-        )
-    return int(given[:18]) / 1e3
-
-
-def codec_for(headers: Mapping[str, str]) -> OipHttp:
-    """Make the codec of one request from its headers.
+def oip_codec(headers: Mapping[str, str]) -> OipHttp:
+    """Make the protocol's own codec of one request from its headers.
 
     Raises:
         UnreadableInputError: The header of the binary tensor extension is no length.
@@ -263,6 +194,8 @@ def _refuse(error: NovacronError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, OverloadedError):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, UnauthorizedError):
+        headers["www-authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowedError):
         headers["allow"] = ", ".join(error.allowed)
     return Response(error.http_status, encode_error(error, request_id=request_id), headers)

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import grpc
 
 from novacron.errors import ForbiddenError, InvalidInputError, NovacronError, OverloadedError
+from serve_apps.access import TokenGuard
 from serve_apps.dataplane import DataPlane
 from serve_apps.grpc_messages import new_message
 from serve_apps.oip import encode_error
@@ -21,6 +22,7 @@ from serve_apps.oip_grpc import OipGrpc, parse_message
 logger = logging.getLogger(__name__)
 
 MAX_DETAILS_CHARS: Final = 1024
+_OPEN: Final = ("ServerLive", "ServerReady")
 ERROR_KEY: Final = "novacron-error-bin"
 """Trailing metadata of a refused call: the JSON object that HTTP would have answered."""
 
@@ -30,6 +32,10 @@ class CallContext(Protocol):
 
     def peer(self) -> str:
         """Return the caller's address as gRPC writes it, for example `ipv4:10.0.0.7:5123`."""
+        ...
+
+    def invocation_metadata(self) -> Any:
+        """Return the pairs that the caller sent."""
         ...
 
     def trailing_metadata(self) -> Any:
@@ -68,11 +74,15 @@ class InferenceService:
         allow_remote: Whether callers on other machines are answered. Serve 2.60 has no setting
             for the address that its gRPC servers listen on and takes all of them, so that who may
             ask is decided here.
+        guard: Which tokens, in the metadata `authorization`, are let in.
     """
 
-    def __init__(self, plane: DataPlane, *, allow_remote: bool) -> None:
+    def __init__(
+        self, plane: DataPlane, *, allow_remote: bool, guard: TokenGuard | None = None
+    ) -> None:
         self._plane = plane
         self._allow_remote = allow_remote
+        self._guard = guard or TokenGuard()
         self._handlers: Mapping[str, Callable[[bytes, CallContext], Awaitable[bytes]]] = {
             "ModelInfer": self._infer,
             "ModelMetadata": self._model_metadata,
@@ -94,6 +104,8 @@ class InferenceService:
                     "gRPC calls are answered on this machine only.",
                     remedy="Set grpc.allow_remote if the network in between is trusted.",
                 )
+            if method not in _OPEN:
+                self._guard.check(_authorization(context))
             return Serialized(await self._handlers[method](body, context))
         except NovacronError as error:
             refuse(error, context)
@@ -152,6 +164,13 @@ class InferenceService:
             platform=metadata["platform"],
             **tensors,
         )
+
+
+def _authorization(context: CallContext) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return None
 
 
 def is_local(peer: str) -> bool:

@@ -119,13 +119,13 @@ class Service:
     client: httpx.AsyncClient
 
 
-def build_service(models, refs, *, batching=None, limits=None):
+def build_service(models, refs, *, batching=None, limits=None, **of_gateway):
     store = MemoryStore(**models)
     metrics = MemoryMetrics()
     serving = ServingMetrics(metrics)
     host = ModelHost(store, refs, batching or BatchingConfig(), serving.observe_batch)
     plane = DataPlane(host, limits or LimitsConfig(), serving)
-    gateway = Gateway(plane, on_shutdown=host.drain, new_id=lambda: "made-here")
+    gateway = Gateway(plane, on_shutdown=host.drain, new_id=lambda: "made-here", **of_gateway)
     transport = httpx.ASGITransport(app=gateway, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://novacron")
     return Service(store=store, host=host, plane=plane, metrics=metrics, client=client)

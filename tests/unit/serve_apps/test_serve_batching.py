@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from novacron.errors import NotReadyError, NovacronError, OverloadedError
-from serve_apps.batching import Batcher, CostModel
+from serve_apps.batching import Batcher
 from serve_apps.config import BatchingConfig
+from serve_apps.cost import CostModel
 
 pytestmark = pytest.mark.asyncio
 POISON = -1.0

@@ -17,7 +17,8 @@ from novacron.errors import (
     OverloadedError,
     SchemaError,
 )
-from serve_apps.client import AsyncClient, Client, RetryPolicy, tensor_of
+from serve_apps.client import AsyncClient, Client, RetryPolicy
+from serve_apps.client_wire import tensor_of
 from serve_apps.messages import WIRE_DTYPES
 
 URL = "http://novacron"

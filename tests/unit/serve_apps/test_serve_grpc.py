@@ -24,14 +24,18 @@ ROWS = np.array([[1.0, 3.0], [5.0, 7.0]])
 class Context:
     """What Serve hands to a method, as far as the service uses it."""
 
-    def __init__(self, peer="ipv4:127.0.0.1:5000"):
+    def __init__(self, peer="ipv4:127.0.0.1:5000", metadata=()):
         self.address = peer
+        self.metadata = metadata
         self.code = None
         self.details = ""
         self.trailing = [("request_id", "7")]
 
     def peer(self):
         return self.address
+
+    def invocation_metadata(self):
+        return self.metadata
 
     def trailing_metadata(self):
         return self.trailing
@@ -123,7 +127,10 @@ async def test_health_and_metadata_are_those_of_http(call):
     assert (await call("ModelReady", name)).ready
     server = await call("ServerMetadata", b"")
     model = await call("ModelMetadata", name)
-    assert (server.name, list(server.extensions)) == ("novacron", ["binary_tensor_data"])
+    assert (server.name, list(server.extensions)) == (
+        "novacron",
+        ["binary_tensor_data", "arrow_stream"],
+    )
     assert (model.name, list(model.versions), model.platform) == ("mean", ["1"], "novacron_mean")
     assert [(one.name, one.datatype, list(one.shape)) for one in model.inputs] == [
         ("x_mbps", "FP64", [-1, -1]),

@@ -1,0 +1,165 @@
+"""What the client sends and reads: arrays to bodies, answers to arrays, refusals to errors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import numpy as np
+import orjson
+import pandas as pd
+from numpy.typing import NDArray
+
+from novacron.errors import (
+    InvalidInputError,
+    ModelNotFoundError,
+    NotReadyError,
+    NovacronError,
+    OutOfRangeError,
+    OverloadedError,
+    PayloadTooLargeError,
+    SchemaError,
+    UnauthorizedError,
+    UnreadableInputError,
+)
+from serve_apps.messages import DATATYPE_OF, WIRE_DTYPES
+from serve_apps.tensor_bytes import BinaryPart, pack, unpack
+
+HEADER: Final = "inference-header-content-length"
+RETRIED: Final = frozenset({429, 502, 503, 504})
+_FIELD_ERRORS: Final[dict[str, type[InvalidInputError]]] = {
+    kind.__name__: kind
+    for kind in (SchemaError, OutOfRangeError, UnreadableInputError, PayloadTooLargeError)
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """One answer: outputs by name, rows on axis 0, in the order of the model."""
+
+    model_name: str
+    model_version: str
+    outputs: Mapping[str, NDArray[Any]]
+    timing: str = ""
+    """Milliseconds by stage, as the `Server-Timing` header gives them."""
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.outputs[name]
+
+    def to_frame(self, index: pd.Index | None = None) -> pd.DataFrame:
+        """Return a row for each row, a column for each output or each element of it.
+
+        An output of shape [N] or [N, 1] is one column, [N, H] is `name_0` to `name_(H-1)`, and
+        further axes add further numbers, as in `name_0_2`.
+        """
+        columns: dict[str, NDArray[Any]] = {}
+        for name, array in self.outputs.items():
+            if array.ndim == 1 or array.shape[1:] == (1,):
+                columns[name] = array.reshape(len(array))
+                continue
+            for place in np.ndindex(array.shape[1:]):
+                columns["_".join([name, *map(str, place)])] = array[(slice(None), *place)]
+        return pd.DataFrame(columns, index=index)
+
+
+def write_request(
+    tensors: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+) -> tuple[bytes, bytes]:
+    """Return the JSON and the binary part of a request whose answer shall be binary."""
+    packed = {name: pack(array) for name, array in tensors.items()}
+    document: dict[str, Any] = {
+        "parameters": {"binary_data_output": True},
+        "inputs": [
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": DATATYPE_OF[array.dtype],
+                "parameters": {"binary_data_size": len(packed[name])},
+            }
+            for name, array in tensors.items()
+        ],
+    }
+    if outputs:
+        document["outputs"] = [{"name": name} for name in outputs]
+    return orjson.dumps(document), b"".join(packed.values())
+
+
+def read_answer(response: httpx.Response) -> Prediction:
+    """Read a binary answer; its arrays are the caller's own."""
+    head_bytes = int(response.headers[HEADER])
+    document = orjson.loads(response.content[:head_bytes])
+    tail = BinaryPart(response.content, head_bytes)
+    outputs: dict[str, NDArray[Any]] = {}
+    for output in document["outputs"]:
+        name, shape = output["name"], output["shape"]
+        data = tail.take(output["parameters"]["binary_data_size"], name)
+        flat = unpack(data, WIRE_DTYPES[output["datatype"]], int(np.prod(shape)), name)
+        outputs[name] = flat.reshape(shape)
+    return Prediction(
+        model_name=document["model_name"],
+        model_version=document["model_version"],
+        outputs=outputs,
+        timing=response.headers.get("server-timing", ""),
+    )
+
+
+class _Shown(str):
+    """A value that was shortened for people already."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def error_of(reply: object) -> NovacronError:
+    """Return the error behind a refusal, or behind a connection that was lost."""
+    if not isinstance(reply, httpx.Response):
+        return NotReadyError(f"The endpoint does not answer: {reply}")
+    try:
+        told = orjson.loads(reply.content)
+        message, remedy = str(told["error"]), str(told.get("remedy", ""))
+    except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
+        # Not the endpoint's own: a proxy in between.
+        told, message, remedy = {}, f"HTTP {reply.status_code}: {reply.text[:200]}", ""
+    if reply.status_code == httpx.codes.UNAUTHORIZED:
+        return UnauthorizedError(message.removesuffix(remedy).rstrip(), remedy=remedy)
+    kind = _FIELD_ERRORS.get(str(told.get("code")))
+    if kind is not None and {"field", "got", "expected"} <= told.keys():
+        got = _Shown(told["got"])
+        return kind(field=told["field"], got=got, expected=told["expected"], remedy=remedy)
+    message = message.removesuffix(remedy).rstrip()
+    if reply.status_code == httpx.codes.NOT_FOUND:
+        return ModelNotFoundError(message, remedy=remedy)
+    if reply.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        retry_after_s = told.get("retry_after_s", reply.headers.get("retry-after", 1.0))
+        return OverloadedError(message, retry_after_s=float(retry_after_s))
+    if reply.status_code in RETRIED:
+        return NotReadyError(message, remedy=remedy)
+    return NovacronError(message, remedy=remedy)
+
+
+def tensor_of(values: Any, name: str, specs: Mapping[str, dict[str, Any]]) -> NDArray[Any]:
+    """Bring values to the datatype and the number of axes of a model's input."""
+    if name not in specs:
+        raise SchemaError(field="inputs", got=name, expected="one of " + ", ".join(specs))
+    spec = specs[name]
+    try:
+        array = np.asarray(values.tolist() if isinstance(values, pd.Series) else values)
+    except ValueError as cause:
+        raise SchemaError(
+            field=name, got="sequences of several lengths", expected="rows of one length"
+        ) from cause
+    if array.ndim == 1 and len(spec["shape"]) == 2:
+        array = array[:, None]
+    if spec["datatype"] == "BYTES":
+        if not all(isinstance(text, str) for text in array.ravel().tolist()):
+            raise SchemaError(field=name, got=str(array.dtype), expected="texts (BYTES)")
+        return array.astype(object)
+    dtype = WIRE_DTYPES[spec["datatype"]]
+    fits = array.dtype.kind in "biuf" and np.can_cast(array.dtype, dtype, "same_kind")
+    cast = array.astype(dtype) if fits else array
+    # Floats may be rounded to FP32; an integer that does not fit would become another one.
+    if not fits or (dtype.kind in "iu" and not np.array_equal(cast, array)):
+        raise SchemaError(field=name, got=str(array.dtype), expected=f"{spec['datatype']} values")
+    return cast
