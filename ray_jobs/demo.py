@@ -24,6 +24,7 @@ from rich.console import Console
 from novacron.errors import GateRefusedError, ModelNotFoundError, NotReadyError, NovacronError
 from novacron.registry.records import LoadedModel
 from novacron.registry.store import ModelStore
+from novacron.telemetry.datasets.paths import link_table_of_traces
 from novacron.telemetry.traces import Trace
 from ray_jobs import serving
 from ray_jobs.answers import configure_logging, print_error, progress_bar
@@ -38,7 +39,7 @@ from ray_jobs.probe import infer, measure, outputs_of
 from ray_jobs.promote import GateConfig, promote
 from ray_jobs.train import request_from, submit_training, unit_bar
 from ray_jobs.trainers import trainer_of
-from ray_jobs.training_data import link_table, load_training_data
+from ray_jobs.training_data import load_training_data
 
 MODEL: Final = "bandwidth"
 _ROWS_TO_FORECAST: Final = 20_000
@@ -176,7 +177,7 @@ class Demo:
     def _forecast_file(self, loaded: LoadedModel) -> dict[str, Any]:
         self._say("Forecasting a Parquet file of telemetry")
         traces = [trace for members in self._traces.values() for trace in members]
-        table = link_table(traces).slice(0, _ROWS_TO_FORECAST)
+        table = link_table_of_traces(traces).slice(0, _ROWS_TO_FORECAST)
         source = self._folder / "telemetry.parquet"
         pq.write_table(table, source)
         request = PredictRequest(

@@ -7,6 +7,7 @@ from typing import Any
 
 from novacron.registry.card import CardMetric, ModelCard
 from ray_jobs.run_folder import RunFolder
+from ray_jobs.trainers import Picture
 from ray_jobs.units import UnitProgress, read_progress
 
 _STYLE = """
@@ -20,7 +21,12 @@ code { overflow-wrap: anywhere; }
 """
 
 
-def write_report(folder: RunFolder, card: ModelCard, series: Mapping[str, Any]) -> list[Path]:
+def write_report(
+    folder: RunFolder,
+    card: ModelCard,
+    series: Mapping[str, Any],
+    more: Sequence[Picture] = (),
+) -> list[Path]:
     """Write `index.html` and its pictures and return the pictures.
 
     Args:
@@ -28,6 +34,7 @@ def write_report(folder: RunFolder, card: ModelCard, series: Mapping[str, Any]) 
         card: What is said of the model.
         series: `forecast`: a mapping with equally long lists `t_s`, `actual_mbps`, `value_mbps`,
             `lower_mbps`, `upper_mbps` of one held-out trace; may be missing.
+        more: The trainer's own pictures, in their order after these.
     """
     folder.report.mkdir(parents=True, exist_ok=True)
     pictures: list[tuple[str, Path]] = []
@@ -49,6 +56,10 @@ def write_report(folder: RunFolder, card: ModelCard, series: Mapping[str, Any]) 
         path = folder.report / "forecast.png"
         _draw_forecast(series["forecast"], path)
         pictures.append(("One held-out trace: actual, forecast and its 80 % interval", path))
+    for picture in more:
+        path = folder.report / f"{picture.name}.png"
+        picture.draw().savefig(path, dpi=110)
+        pictures.append((picture.title, path))
     (folder.report / "index.html").write_text(_page(card, pictures), encoding="utf-8")
     return [path for _, path in pictures]
 
@@ -75,7 +86,7 @@ def _page(card: ModelCard, pictures: Sequence[tuple[str, Path]]) -> str:
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(card.name)}: training report</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>
 <body><h1>{html.escape(card.name)}: training report</h1><p>{html.escape(card.intended_use)}</p>
-<h2>Measured on held-out traces</h2>{_metric_table(card.metrics)}{images}
+<h2>Measured on held-out data</h2>{_metric_table(card.metrics)}{images}
 <h2>Limits</h2><ul>{limits}</ul><h2>Made from</h2><table>{shown}</table></body></html>
 """
 

@@ -1,10 +1,10 @@
 """Which models can be trained, and what a trainer of one must offer to the training job."""
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,9 @@ from novacron.models.base import ServableModel
 from novacron.registry.card import CardMetric
 from ray_jobs.training_data import DataConfig, TrainingData, load_training_data
 from ray_jobs.units import UnitWork
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # model name -> module with a variable `TRAINER`; imported when that model is trained.
 TRAINERS: Final[dict[str, str]] = {
@@ -43,13 +46,27 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """One picture of the report, drawn when the report is written."""
+
+    name: str
+    """Stem of the file: lower case, digits and underscores."""
+    title: str
+    """What is seen, with its units."""
+    draw: Callable[[], "Figure"]
+    """Makes the matplotlib figure; make it with `matplotlib.figure.Figure`, never `pyplot`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What was measured of a model on held-out traces."""
+    """What was measured of a model on held-out data."""
 
     metrics: tuple[CardMetric, ...]
     """Each with its interval and its baseline."""
-    series: Mapping[str, Any]
+    series: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able series that the report draws, see `ray_jobs.report.write_report`."""
+    pictures: tuple[Picture, ...] = ()
+    """What else the report shows."""
 
 
 class Trainer(Protocol):

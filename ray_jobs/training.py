@@ -107,7 +107,7 @@ class _Training:
             self._write_bundle(trained)
             evaluation = self.trainer.evaluate(trained.model, self.data, self.config)
             card = self._card(trained, evaluation)
-            figures = write_report(self.folder, card, evaluation.series)
+            figures = write_report(self.folder, card, evaluation.series, evaluation.pictures)
         record = self.store.register(
             self.model, self.folder.bundle, card, figures, run_id=run.run_id
         )

@@ -1,21 +1,17 @@
 """Traces to train on: real ones where a folder is named, generated ones otherwise, and which."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from novacron.errors import ConfigError
-from novacron.telemetry.blocks import US
-from novacron.telemetry.datasets.paths import NOMINAL_START
 from novacron.telemetry.datasets.throughput import load_traces
 from novacron.telemetry.digest import traces_sha256
 from novacron.telemetry.synthesize.traces import generate_traces
-from novacron.telemetry.traces import MEASURED, Trace, by_class
+from novacron.telemetry.traces import Trace, by_class
 from ray_jobs.locations import DATA_DIR_VARIABLE, data_dir
 
 GENERATOR: Final = "generator"
@@ -61,6 +57,8 @@ class TrainingData:
     """Digest of every sample used."""
     other_rows: int = 0
     """Samples that are no traces, where a trainer brings its own."""
+    folder: Path | None = None
+    """Where a trainer of its own reads real data; None: it generates what it learns from."""
 
     @property
     def rows(self) -> int:
@@ -81,7 +79,7 @@ def load_training_data(config: DataConfig, named: str | None) -> TrainingData:
         DatasetNotFoundError: The folder, or a set in it, is not there.
         ConfigError: `named` is neither a folder nor `generator`.
     """
-    folder = None if named == GENERATOR else _folder(named)
+    folder = data_folder(named)
     if folder is None:
         wanted = config.generator
         traces = generate_traces(
@@ -100,35 +98,25 @@ def load_training_data(config: DataConfig, named: str | None) -> TrainingData:
     )
 
 
-def link_table(traces: Iterable[Trace]) -> pa.Table:
-    """Return traces as link telemetry, one link each, in order of time."""
-    tables = []
-    for trace in traces:
-        start_us = int((trace.start or NOMINAL_START).timestamp()) * US
-        columns = {
-            "ts": pa.array(start_us + np.round(trace.t_s * US).astype(np.int64)),
-            "link_id": pa.array([trace.trace_id] * len(trace)),
-            "bandwidth_mbps": pa.array(trace.bandwidth_mbps),
-        }
-        for name in MEASURED:
-            values = getattr(trace, name)
-            if values is not None:
-                columns[name] = pa.array(values, from_pandas=True)
-        tables.append(pa.table(columns))
-    joined = pa.concat_tables(tables, promote_options="default").sort_by("ts")
-    place = joined.schema.get_field_index("ts")
-    ts = joined["ts"].cast(pa.timestamp("us", tz="UTC"))
-    return joined.set_column(place, "ts", ts)
+def data_folder(named: str | None) -> Path | None:
+    """Return the folder of real data that a request means, or None where it means generated data.
 
+    Args:
+        named: A folder, `generator`, or None for `$NOVACRON_DATA_DIR` where that is set.
 
-def _folder(named: str | None) -> Path | None:
+    Raises:
+        DatasetNotFoundError: `$NOVACRON_DATA_DIR` names a folder that is not there.
+        ConfigError: `named` is neither a folder nor `generator`.
+    """
+    if named == GENERATOR:
+        return None
     if named is None:
         return data_dir()
     if not Path(named).is_dir():
         raise ConfigError(
             field="data",
             got=named,
-            expected=f"a folder of traces, or {GENERATOR!r}",
+            expected=f"a folder of data, or {GENERATOR!r}",
             remedy=f"Leave it out to use ${DATA_DIR_VARIABLE} where that is set.",
         )
     return Path(named).resolve()

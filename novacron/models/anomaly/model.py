@@ -18,6 +18,7 @@ from novacron.models.anomaly.inputs import ANY_VALUE, MetricSeries
 from novacron.models.anomaly.stream import p_value
 from novacron.models.base import Tensors, TensorSpec
 from novacron.models.tensor_checks import check_tensors
+from novacron.models.tensor_specs import flag, number, text
 
 Floats = NDArray[np.float64]
 
@@ -26,40 +27,22 @@ LONGEST_HISTORY: Final = 8192
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # served answers carry no alert time of their own
 
 INPUTS: Final = (
-    TensorSpec(
-        name=ANY_VALUE,
-        datatype="FP64",
-        shape=(-1, -1),
-        unit="any",
-        doc="samples of one metric at even steps, oldest first, newest last",
-    ),
-    TensorSpec(
-        name="step_s",
-        datatype="FP64",
-        shape=(-1,),
-        unit="s",
-        doc="seconds between samples; 60 where it is not given",
+    number(ANY_VALUE, "any", "samples of one metric at even steps, oldest first, newest last", -1),
+    number(
+        "step_s",
+        "s",
+        "seconds between samples; 60 where it is not given",
         low=1e-3,
         high=604_800,
         required=False,
     ),
 )
 OUTPUTS: Final = (
-    TensorSpec(name="score", datatype="FP64", shape=(-1,), unit="-log10 p", doc="newest sample"),
-    TensorSpec(
-        name="p_value", datatype="FP64", shape=(-1,), unit="0..1", doc="bound on its probability"
-    ),
-    TensorSpec(
-        name="threshold", datatype="FP64", shape=(-1,), unit="-log10 p", doc="alerts from here on"
-    ),
-    TensorSpec(name="alert", datatype="BOOL", shape=(-1,), unit="", doc="score >= threshold"),
-    TensorSpec(
-        name="fallback",
-        datatype="BYTES",
-        shape=(-1,),
-        unit="name",
-        doc="what answered instead of the model while history was short, or empty",
-    ),
+    number("score", "-log10 p", "how unusual the newest sample is"),
+    number("p_value", "0..1", "bound on the probability of such a sample"),
+    number("threshold", "-log10 p", "alerts from here on"),
+    flag("alert", "score >= threshold"),
+    text("fallback", "what answered instead of the model while history was short, or empty"),
 )
 
 

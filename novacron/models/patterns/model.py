@@ -26,6 +26,7 @@ from novacron.models.patterns.config import PatternsConfig
 from novacron.models.patterns.definitions import NAMES
 from novacron.models.patterns.forest import Forest
 from novacron.models.tensor_checks import check_tensors
+from novacron.models.tensor_specs import flag, number, text
 from novacron.telemetry.digest import file_sha256
 
 Floats = NDArray[np.float64]
@@ -37,56 +38,34 @@ REASONS: Final = 4
 LONGEST_STEP_S: Final = 31 * 86_400.0
 
 INPUTS: Final[tuple[TensorSpec, ...]] = (
-    TensorSpec(
-        name="usage",
-        datatype="FP64",
-        shape=(-1, -1),
-        unit="any",
-        doc="evenly spaced usage of one resource, oldest first; any unit, the same in a row",
+    number(
+        "usage",
+        "any",
+        "evenly spaced usage of one resource, oldest first; any unit, the same in a row",
+        -1,
     ),
-    TensorSpec(
-        name="step_s",
-        datatype="FP64",
-        shape=(-1,),
-        unit="s",
-        doc="time between two samples of the row",
-        low=1e-6,
-        high=LONGEST_STEP_S,
-    ),
-    TensorSpec(
-        name="is_present",
-        datatype="BOOL",
-        shape=(-1, -1),
-        unit="bool",
-        doc="false where a sample is missing and its usage means nothing",
+    number("step_s", "s", "time between two samples of the row", low=1e-6, high=LONGEST_STEP_S),
+    flag(
+        "is_present",
+        "false where a sample is missing and its usage means nothing",
+        -1,
         required=False,
     ),
 )
-
-
-def output_specs() -> tuple[TensorSpec, ...]:
-    """Return the tensors of an answer."""
-
-    def spec(name: str, unit: str, doc: str, *more: int) -> TensorSpec:
-        text = unit == "name"
-        return TensorSpec(
-            name=name, datatype="BYTES" if text else "FP64", shape=(-1, *more), unit=unit, doc=doc
-        )
-
-    return (
-        spec("type", "name", "most likely type"),
-        spec("confidence", "0..1", "calibrated probability of that type"),
-        spec("probability", "0..1", "of each type: " + ", ".join(NAMES), len(NAMES)),
-        spec("period_s", "s", "period where the type is periodic, else 0"),
-        spec("period_lower_s", "s", "lower end of its interval, else 0"),
-        spec("period_upper_s", "s", "upper end of its interval, else 0"),
-        spec("strongest_period_s", "s", "best repetition found, whatever the type; 0 if flat"),
-        spec("strongest_period_r2_ratio", "0..1", "variance that repetition explains"),
-        spec("fallback", "name", "what answered instead of the model, or empty"),
-        spec("reason", "name", "evidence that moved the answer most, strongest first", REASONS),
-        spec("reason_value", "1", "what that evidence was in this window", REASONS),
-        spec("reason_weight", "0..1", "vote share it added to the type (forest path)", REASONS),
-    )
+OUTPUTS: Final[tuple[TensorSpec, ...]] = (
+    text("type", "most likely type"),
+    number("confidence", "0..1", "calibrated probability of that type"),
+    number("probability", "0..1", "of each type: " + ", ".join(NAMES), len(NAMES)),
+    number("period_s", "s", "period where the type is periodic, else 0"),
+    number("period_lower_s", "s", "lower end of its interval, else 0"),
+    number("period_upper_s", "s", "upper end of its interval, else 0"),
+    number("strongest_period_s", "s", "best repetition found, whatever the type; 0 if flat"),
+    number("strongest_period_r2_ratio", "0..1", "variance that repetition explains"),
+    text("fallback", "what answered instead of the model, or empty"),
+    text("reason", "evidence that moved the answer most, strongest first", REASONS),
+    number("reason_value", "1", "what that evidence was in this window", REASONS),
+    number("reason_weight", "0..1", "vote share it added to the type (forest path)", REASONS),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +94,7 @@ class PatternModel:
         self.calibration = calibration
         self.features_hash = evidence_fingerprint()
         self.inputs = INPUTS
-        self.outputs = output_specs()
+        self.outputs = OUTPUTS
 
     def prepare(self, tensors: Tensors) -> dict[str, NDArray[np.generic]]:
         """Check one request and gather the evidence of its rows; see `ServableModel.prepare`.

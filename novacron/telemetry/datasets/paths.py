@@ -4,9 +4,11 @@ The frame has `trace`, `t_s` (seconds from the trace's start), `bandwidth_mbps`,
 `rtt_ms`, `loss_ratio` and `jitter_ms`, where known `ts` (UTC), and any source-only columns.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -66,3 +68,20 @@ def link_table_of(frame: pd.DataFrame) -> pa.Table:
     measured = {name: frame[name] for name in (*MEASURED, "src", "dst") if name in frame}
     columns = {"ts": ts, "link_id": frame.trace, "bandwidth_mbps": frame.bandwidth_mbps}
     return sample_table(LINK_SCHEMA, columns | measured)
+
+
+def link_table_of_traces(traces: Iterable[Trace]) -> pa.Table:
+    """Return traces as link samples, one link each; one without a clock starts at the nominal."""
+    frames = []
+    for trace in traces:
+        t_us = np.round(trace.t_s * 1e6).astype("timedelta64[us]")
+        measured = {name: getattr(trace, name) for name in MEASURED}
+        columns = {
+            "trace": trace.trace_id,
+            "t_s": trace.t_s,
+            "ts": pd.to_timedelta(t_us) + pd.Timestamp(trace.start or NOMINAL_START),
+            "bandwidth_mbps": trace.bandwidth_mbps,
+        }
+        known = {name: values for name, values in measured.items() if values is not None}
+        frames.append(pd.DataFrame(columns | known))
+    return link_table_of(pd.concat(frames, ignore_index=True))

@@ -1,10 +1,11 @@
 import pytest
 
+from novacron.telemetry.datasets.paths import link_table_of_traces
 from novacron.telemetry.splits import recording
 from ray_jobs.bandwidth_trainer import TRAINER, BandwidthTrainConfig, split
 from ray_jobs.config import load_config
 from ray_jobs.training import TrainRequest, train
-from ray_jobs.training_data import DataConfig, GeneratorConfig, link_table, load_training_data
+from ray_jobs.training_data import DataConfig, GeneratorConfig, load_training_data
 
 TINY = """
 data: {sets: [fcc], generator: {links: 12, hours: 0.3}}
@@ -75,7 +76,7 @@ def test_the_shipped_configs_load(name, request):
 def test_traces_become_link_telemetry_in_order_of_time(data):
     traces = data.traces_by_class["synthetic"]
 
-    table = link_table(traces)
+    table = link_table_of_traces(traces)
 
     assert table.num_rows == sum(len(trace) for trace in traces)
     ts = table["ts"].to_pylist()
