@@ -139,31 +139,36 @@ def rollback(
 @app.command()
 def predict(  # noqa: PLR0913 - one argument for each option
     model: Model,
-    source: Annotated[Path, typer.Argument(help="Link telemetry, Parquet.")],
-    target: Annotated[Path, typer.Argument(help="Forecasts, Parquet.")],
+    source: Annotated[Path, typer.Argument(help="Parquet; columns named like the inputs.")],
+    target: Annotated[Path, typer.Argument(help="Answers, Parquet; a folder with --ray.")],
     ref: Ref = "champion",
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows in memory at once.")] = 1024,
     step_s: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds between samples; default measured.")
+        float | None,
+        typer.Option(min=0.001, help="Link telemetry: seconds between samples; else measured."),
     ] = None,
     path_class: Annotated[
-        str | None, typer.Option(help="Class of the paths; the pooled model where not given.")
+        str | None, typer.Option(help="Link telemetry: class of the paths; else the pooled model.")
     ] = None,
     ray: Annotated[
         bool, typer.Option("--ray", help="Spread a folder of files over the cluster by Ray Data.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forecast every row of a telemetry file; bad rows go to a quarantine file with the reason."""
+    """Answer every row of a Parquet file; bad rows go to a quarantine file with the reason.
+
+    Link telemetry, one sample a row, is forecast from the rows of each link up to that row.
+    """
 
     def work() -> Answer:
-        from ray_jobs.forecast_files import PredictRequest
-        from ray_jobs.predict import prediction_answer
+        from ray_jobs.predict import Prediction, prediction_answer
 
-        request = PredictRequest(
+        request = Prediction(
             model=model,
             ref=ref,
             source=source.resolve(),
             target=target.resolve(),
+            batch_rows=batch_rows,
             step_s=step_s,
             path_class=path_class,
         )

@@ -33,6 +33,7 @@ Reason = Literal[
     "duplicate",
     "conflicting_duplicate",
     "late",
+    "refused_by_model",
 ]
 REASONS: Final[dict[Reason, str]] = {
     "unreadable_line": "the line does not parse: wrong number of cells, broken JSON, not UTF-8",
@@ -52,6 +53,7 @@ REASONS: Final[dict[Reason, str]] = {
     "duplicate": "the entity already has this timestamp, with equal values",
     "conflicting_duplicate": "the entity already has this timestamp, with other values",
     "late": "the grid step had already been closed when the row arrived",
+    "refused_by_model": "a model cannot answer the row, such as a window that is too short",
 }
 
 MAX_RAW_CHARS: Final = 65_536
