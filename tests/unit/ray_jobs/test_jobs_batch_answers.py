@@ -165,7 +165,7 @@ def test_many_bad_rows_among_many_good_ones_are_all_found():
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"lood": [[1.0]]}, "load"),
+        ({"freight": [[1.0]]}, "load"),
         ({"load": [1.0]}, "load"),
         ({"load": [["a"]]}, "load"),
         ({"load": [[1.0]], "cores": [1.5]}, "cores"),
