@@ -17,6 +17,7 @@ from novacron.registry.store import ModelStore
 from serve_apps.access import TokenGuard
 from serve_apps.config import AppConfig, resolve_registry
 from serve_apps.dataplane import DataPlane
+from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
 from serve_apps.grpc_service import CallContext, InferenceService, Serialized, refuse
 from serve_apps.host import ModelHost, RegistryStore
@@ -39,6 +40,7 @@ class Endpoint:
         self._host: ModelHost | None = None
         self._poller: asyncio.Task[None] | None = None
         self._grpc: InferenceService | None = None
+        self._site: Site | None = None
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Load every model and return the app; without all of them no replica gets a request."""
@@ -53,8 +55,16 @@ class Endpoint:
         plane = DataPlane(self._host, config.limits, self._metrics)
         guard = TokenGuard(config.access.token_sha256)
         self._grpc = InferenceService(plane, allow_remote=config.grpc.allow_remote, guard=guard)
+        self._site = Site(plane, config.feedback_dir or config.registry.root / "feedback")
+        self._site.refresh()
         # Serve adds X-Request-ID itself.
-        return Gateway(plane, on_shutdown=self._drain, guard=guard, echo_request_id=False)
+        return Gateway(
+            plane,
+            on_shutdown=self._drain,
+            site=self._site,
+            guard=guard,
+            echo_request_id=False,
+        )
 
     async def ServerLive(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
         """Answer a gRPC call of this name."""
@@ -96,6 +106,8 @@ class Endpoint:
         while True:
             await asyncio.sleep(self._config.replica.registry_poll_s)
             await host.refresh()
+            if self._site is not None:
+                self._site.refresh()
 
     async def _drain(self) -> None:
         if self._poller is not None:

@@ -148,6 +148,9 @@ class AppConfig(_Settings):
     replica: ReplicaConfig = ReplicaConfig()
     grpc: GrpcConfig = GrpcConfig()
     access: AccessConfig = AccessConfig()
+    feedback_dir: Path | None = None
+    """Where operators' verdicts on alerts are kept; by default `feedback` in the registry's
+    folder. Replicas on several nodes need a folder that all of them see."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -24,6 +24,7 @@ from serve_apps.access import TokenGuard
 from serve_apps.arrow_ipc import CONTENT_TYPE as ARROW
 from serve_apps.arrow_ipc import ArrowStream
 from serve_apps.dataplane import DataPlane
+from serve_apps.domain.site import Site
 from serve_apps.http_body import CallerGoneError, Message, Receive, read_body, read_timeout_s
 from serve_apps.oip import encode_error
 from serve_apps.oip_binary import HEADER_LENGTH, OipHttp
@@ -38,7 +39,7 @@ _ROUTES: Final = re.compile(
 )
 _ROUTE_HELP: Final = (
     "Routes: /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME[/versions/N] with nothing, "
-    "/ready or /infer behind it."
+    "/ready or /infer behind it; /docs lists the typed ones."
 )
 
 
@@ -57,6 +58,7 @@ class Gateway:
     Args:
         plane: The handlers.
         on_shutdown: Awaited when the server shuts the app down.
+        site: Typed routes, OpenAPI document and docs page; without it there are none.
         guard: Who may ask; health is answered to everybody.
         echo_request_id: Whether answers carry `X-Request-ID`; off where the server adds it, as
             Ray Serve does.
@@ -68,12 +70,14 @@ class Gateway:
         plane: DataPlane,
         *,
         on_shutdown: Callable[[], Awaitable[None]] | None = None,
+        site: Site | None = None,
         guard: TokenGuard | None = None,
         echo_request_id: bool = True,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._plane = plane
         self._on_shutdown = on_shutdown
+        self._site = site
         self._guard = guard or TokenGuard()
         self._echo_request_id = echo_request_id
         self._new_id = new_id
@@ -125,6 +129,10 @@ class Gateway:
         self, scope: Mapping[str, Any], headers: Mapping[str, str], receive: Receive
     ) -> Response:
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+        if self._site is not None and (methods := self._site.methods(path)):
+            _check_method(scope, *methods)
+            self._guard.check(headers.get("authorization"))
+            return await self._visit(self._site, path, headers, receive)
         route = _ROUTES.fullmatch(path)
         if route is None:
             raise NotFoundError(f"No route {path[:100]!r}.", remedy=_ROUTE_HELP)
@@ -142,6 +150,20 @@ class Gateway:
         if action == "ready":
             return _json({"name": name, "ready": self._plane.model_ready(name, version)})
         return _json(self._plane.model_metadata(name, version))
+
+    async def _visit(
+        self, site: Site, path: str, headers: Mapping[str, str], receive: Receive
+    ) -> Response:
+        if "POST" not in site.methods(path):
+            page = site.read(path)
+        else:
+            timeout_s = read_timeout_s(headers)
+            body = await read_body(self._plane, headers, receive)
+            page = await site.ask(path, body, timeout_s=timeout_s, new_id=self._new_id)
+        answer_headers = {"content-type": page.content_type}
+        if page.timing:
+            answer_headers["server-timing"] = page.timing
+        return Response(page.status, page.body, answer_headers)
 
     def _health(self, kind: str) -> Response:
         if kind == "live":

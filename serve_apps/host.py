@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from novacron.errors import ModelNotFoundError, NotReadyError, NovacronError
 from novacron.models.base import ServableModel
@@ -55,6 +55,8 @@ class ServedModel:
     model: ServableModel
     batcher: Batcher
     features_hash: str
+    card: Any = None
+    """What the registry says of it."""
 
 
 class ModelHost:
@@ -207,4 +209,5 @@ class ModelHost:
             model=loaded.model,
             batcher=batcher,
             features_hash=loaded.card.features_hash,
+            card=loaded.card,
         )

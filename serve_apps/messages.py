@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,11 @@ def check_shape(shape: object, name: str) -> list[int]:
             f"at least one row, and 1 to {MAX_DIMENSIONS} lengths of at least 1",
         )
     return shape
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Tell whether a JSON value is a number; bool is an int to Python and none to JSON."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def unexpected(field: str, got: object, expected: str) -> InvalidInputError:

@@ -11,6 +11,7 @@ from novacron.errors import ModelNotFoundError, OutOfRangeError
 from novacron.models.base import TensorSpec
 from serve_apps.config import BatchingConfig, LimitsConfig
 from serve_apps.dataplane import DataPlane
+from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
 from serve_apps.host import ModelHost
 from serve_apps.metrics import MemoryMetrics, ServingMetrics
@@ -119,12 +120,14 @@ class Service:
     client: httpx.AsyncClient
 
 
-def build_service(models, refs, *, batching=None, limits=None, **of_gateway):
+def build_service(models, refs, *, batching=None, limits=None, site_dir=None, **of_gateway):
     store = MemoryStore(**models)
     metrics = MemoryMetrics()
     serving = ServingMetrics(metrics)
     host = ModelHost(store, refs, batching or BatchingConfig(), serving.observe_batch)
     plane = DataPlane(host, limits or LimitsConfig(), serving)
+    if site_dir is not None:
+        of_gateway["site"] = Site(plane, site_dir)
     gateway = Gateway(plane, on_shutdown=host.drain, new_id=lambda: "made-here", **of_gateway)
     transport = httpx.ASGITransport(app=gateway, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://novacron")

@@ -1,0 +1,1 @@
+"""Typed routes over the data plane: JSON rows in, the records of the platform's documents out."""

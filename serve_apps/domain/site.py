@@ -1,0 +1,91 @@
+"""Everything under `/api/v1`, the OpenAPI document and the docs page, free of HTTP."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from serve_apps.dataplane import DataPlane
+from serve_apps.domain import feedback, page, process
+from serve_apps.domain.feedback import VerdictLog, describe_effect, read_verdict
+from serve_apps.domain.openapi import build_document
+from serve_apps.domain.process import ProcessAdapter
+from serve_apps.domain.routes import BY_PATH, DomainRoutes
+from serve_apps.oip import parse_json
+
+OPENAPI_PATH: Final = "/openapi.json"
+DOCS_PATH: Final = "/docs"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """What a path answers: body, type, status, and where the time went, if it is told."""
+
+    body: bytes
+    content_type: str = "application/json"
+    status: int = 200
+    timing: str = ""
+
+
+class Site:
+    """The paths and who answers them.
+
+    Args:
+        plane: The handlers below.
+        feedback_dir: Where operators' verdicts are kept.
+        routes: The typed routes; made over the plane where not given.
+    """
+
+    def __init__(
+        self, plane: DataPlane, feedback_dir: Path, routes: DomainRoutes | None = None
+    ) -> None:
+        self._plane = plane
+        self.routes = routes or DomainRoutes(plane)
+        self._process = ProcessAdapter(plane, self.routes)
+        self._verdicts = VerdictLog(feedback_dir)
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """Return the HTTP methods that a path takes; none where it is not of this site."""
+        if path in (OPENAPI_PATH, DOCS_PATH):
+            return ("GET", "HEAD")
+        if path in BY_PATH or path in (feedback.PATH, process.PATH):
+            return ("POST",)
+        return ()
+
+    def read(self, path: str) -> Page:
+        """Answer a path that is read."""
+        document = build_document(self._plane)
+        if path == DOCS_PATH:
+            return Page(body=page.render(document), content_type="text/html; charset=utf-8")
+        return Page(body=orjson.dumps(document))
+
+    async def ask(
+        self, path: str, body: bytes, *, timeout_s: float | None, new_id: Callable[[], str]
+    ) -> Page:
+        """Answer a path that is asked; raises the errors of `DomainRoutes.answer`."""
+        if path == process.PATH:
+            status, answer = await self._process.answer(body)
+            return Page(body=answer, status=status)
+        if path == feedback.PATH:
+            return self._take_verdict(body, new_id)
+        answered, timing = await self.routes.answer(BY_PATH[path], body, timeout_s)
+        return Page(body=orjson.dumps(answered), timing=timing.to_header())
+
+    def refresh(self) -> None:
+        """Apply verdicts that other replicas took."""
+        host = self._plane.host
+        if feedback.MODEL in host.names and host.versions(feedback.MODEL):
+            self._verdicts.apply(host.get(feedback.MODEL))
+
+    def _take_verdict(self, body: bytes, new_id: Callable[[], str]) -> Page:
+        verdict = read_verdict(parse_json(body))
+        served = self._plane.host.get(feedback.MODEL)
+        kept = verdict | {
+            "feedback_id": verdict["alert_id"] or new_id(),
+            "model_version": served.version,
+        }
+        self._verdicts.append(kept)
+        self._verdicts.apply(served)
+        return Page(body=orjson.dumps(kept | describe_effect(served)))
