@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-decisions bench-forecasts results bench-simulator testbed clean
+.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-serving bench-decisions bench-forecasts results bench-simulator testbed clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,10 @@ bench-bandwidth: setup
 
 bench-patterns: setup
 	@$(BIN)/python -m benchmarks.patterns
+
+# Needs the network once, for the peers' environments under runs/; about forty minutes.
+bench-serving: setup
+	@$(BIN)/python -m benchmarks.serving
 
 # The models on which operators act, one after another; those that are there.
 bench-decisions: setup

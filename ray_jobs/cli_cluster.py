@@ -76,6 +76,9 @@ def serve(
     config: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="Serve config file.")
     ] = Path("configs/serve/local.yaml"),
+    models: Annotated[
+        str, typer.Option(help="Serve these instead: name[@alias or @version], with commas.")
+    ] = "",
     stop: Annotated[bool, typer.Option("--stop", help="Remove the endpoint instead.")] = False,
     timeout_s: Annotated[float, typer.Option(min=1, help="How long it may take to run.")] = 180.0,
     as_json: AsJson = False,
@@ -89,6 +92,8 @@ def serve(
             serving.undeploy(running_cluster())
             return Answer(payload={"stopped": True}, view="The endpoint is removed.")
         wanted = serving.read_serve_config(config)
+        if models:
+            wanted = serving.with_models(wanted, models)
         state, _ = ensure_cluster(ClusterConfig())
         url = serving.deploy(state, wanted, timeout_s=timeout_s)
         applications = serving.describe(state)["applications"]

@@ -33,6 +33,24 @@ def read_serve_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def with_models(config: Mapping[str, Any], models: str) -> dict[str, Any]:
+    """Return a config whose first application serves these models instead.
+
+    Args:
+        config: As read by `read_serve_config`.
+        models: `name`, `name@alias` or `name@version`, with commas between them.
+
+    Raises:
+        ConfigError: None is named.
+    """
+    refs = [ref.strip() for ref in models.split(",") if ref.strip()]
+    if not refs:
+        raise ConfigError(field="models", got=models, expected="at least one model")
+    first, *others = config["applications"]
+    first = {**first, "args": {**first.get("args", {}), "models": refs}}
+    return {**config, "applications": [first, *others]}
+
+
 def deploy(
     cluster: ClusterState,
     config: Mapping[str, Any],

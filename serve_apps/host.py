@@ -4,23 +4,62 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from novacron.errors import ModelNotFoundError, NotReadyError, NovacronError
 from novacron.models.base import ServableModel
-from novacron.registry.records import LoadedModel
 from novacron.registry.store import ModelStore
 from serve_apps.batching import Batcher
 from serve_apps.config import BatchingConfig, split_ref
 from serve_apps.load_checks import check_loaded
+from serve_apps.mlflow_models import MlflowModel
 
 logger = logging.getLogger(__name__)
+
+
+class Loaded(Protocol):
+    """What a store hands out: a model, its version, and what is known of it."""
+
+    @property
+    def model(self) -> ServableModel:
+        """The model itself."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Its number."""
+        ...
+
+    @property
+    def card(self) -> Any:
+        """Its card: at least `features_hash`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForeignCard:
+    """All that is known of a model that was logged without a card."""
+
+    features_hash: str
+    created_at: datetime
+    data_source: str = "unknown: logged to MLflow without a card"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _LoadedForeign:
+    model: ServableModel
+    name: str
+    version: str
+    card: ForeignCard
 
 
 class Store(Protocol):
     """What the endpoint asks of the registry; `novacron.registry` has it."""
 
-    def load(self, name: str, ref: str) -> LoadedModel:
+    def load(self, name: str, ref: str) -> Loaded:
         """Load a version by alias or number; raises a `NovacronError` saying why it cannot."""
         ...
 
@@ -35,9 +74,16 @@ class RegistryStore:
     def __init__(self, store: ModelStore) -> None:
         self._store = store
 
-    def load(self, name: str, ref: str) -> LoadedModel:
-        """Load a version, see `ModelStore.load`."""
-        return self._store.load(name, ref)
+    def load(self, name: str, ref: str) -> Loaded:
+        """Load a version, see `ModelStore.load`; or one that was logged by MLflow itself."""
+        record = self._store.resolve(name, ref)
+        if not record.is_foreign:
+            return self._store.load(name, ref)
+        with TemporaryDirectory(prefix="novacron-") as folder:
+            model = MlflowModel(self._store.fetch_foreign(record, Path(folder)), name)
+        logger.info("engine of %s: %s of %s", name, model.choice.engine.name, model.choice.seconds)
+        card = ForeignCard(features_hash=model.features_hash, created_at=record.created_at)
+        return _LoadedForeign(model=model, name=name, version=record.version, card=card)
 
     def resolve(self, name: str, ref: str) -> str:
         """Find the version behind an alias without reading its files."""

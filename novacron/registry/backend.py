@@ -212,6 +212,32 @@ class MlflowBackend:
             ) from cause
         return target / BUNDLE_PATH
 
+    def fetch_foreign(self, name: str, version: str, target: Path, *, max_bytes: int) -> Path:
+        """Download a model that MLflow itself logged, whole, into an empty folder.
+
+        Raises:
+            ArtifactError: Its files cannot be read, or are larger than the limit.
+        """
+        try:
+            location = self._client.get_model_version_download_uri(name, version)
+            if location.startswith("models:/"):
+                model_id = location.removeprefix("models:/")
+                location = self._client.get_logged_model(model_id).artifact_location
+            repository: Any = get_artifact_repository(location, tracking_uri=self._uri)
+            size_bytes = sum(size or 0 for _, size in _walk(repository, ""))
+            if size_bytes > max_bytes:
+                raise ArtifactError(
+                    f"{name} version {version} has {size_bytes} bytes, the limit is {max_bytes}.",
+                    remedy="Raise max_bundle_mib in the registry's settings.",
+                )
+            repository.download_artifacts("", dst_path=str(target))
+        except (MlflowException, OSError) as cause:
+            raise ArtifactError(
+                f"The files of {name} version {version} cannot be read: {cause}.",
+                remedy="Check the artifact store.",
+            ) from cause
+        return target
+
     # --- runs -----------------------------------------------------------------------------
 
     def start_run(self, name: str, tags: Mapping[str, str], *, parent_run_id: str = "") -> str:

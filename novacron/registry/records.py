@@ -46,6 +46,11 @@ class VersionRecord:
         """Id under which the files are stored."""
         return self.tags.get(MODEL_ID_TAG, "")
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it was registered by MLflow itself, without a card of this project."""
+        return CARD_TAG not in self.tags
+
     def card(self) -> ModelCard:
         """Read the card.
 

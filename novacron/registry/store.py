@@ -44,6 +44,7 @@ from novacron.registry.runs import Run, open_run
 
 if TYPE_CHECKING:
     from novacron.registry.backend import MlflowBackend
+    from novacron.registry.foreign import ForeignModel
 
 MLFLOW_SWITCHES: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -218,6 +219,12 @@ class ModelStore:
             model = load_checked(bundle_dir, card, max_bytes=self._max_bytes)
         return LoadedModel(model=model, name=name, version=record.version, card=card)
 
+    def fetch_foreign(self, record: VersionRecord, target: Path) -> "ForeignModel":
+        """Download and read a version that MLflow itself logged; see `registry.foreign.fetch`."""
+        from novacron.registry.foreign import fetch
+
+        return fetch(self._backend, record, target, max_bytes=self._max_bytes)
+
     def resolve(self, name: str, ref: str) -> VersionRecord:
         """Return the version an alias or number stands for now, without reading its files.
 
@@ -293,8 +300,6 @@ class ModelStore:
             ],
         }
 
-    # --- champion -------------------------------------------------------------------------
-
     def promote(
         self,
         name: str,
@@ -366,8 +371,6 @@ class ModelStore:
             self._backend, name, audit.change("rollback", earlier.version, previous=champion)
         )
         return earlier
-
-    # --- names ----------------------------------------------------------------------------
 
     @property
     def _max_bytes(self) -> int:

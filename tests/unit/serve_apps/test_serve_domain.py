@@ -20,7 +20,7 @@ from novacron.models.patterns.fit import fit_patterns
 from serve_apps.domain.routes import ROUTES
 from serve_apps.domain.site import Site
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 BATCH = "/api/v1/predict/batch"
 SINE = (0.5 + 0.3 * np.sin(np.arange(256) / 8)).tolist()
 QUIET = np.random.default_rng(2).normal(10, 1, 400).tolist()
