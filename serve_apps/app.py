@@ -15,6 +15,7 @@ from ray.util import metrics as ray_metrics
 from novacron.errors import NotReadyError
 from novacron.registry.store import ModelStore
 from serve_apps.access import TokenGuard
+from serve_apps.ai_service import AIService
 from serve_apps.config import AppConfig, resolve_registry
 from serve_apps.dataplane import DataPlane
 from serve_apps.domain.site import Site
@@ -54,8 +55,13 @@ class Endpoint:
             self._poller = asyncio.create_task(self._poll(self._host))
         plane = DataPlane(self._host, config.limits, self._metrics)
         guard = TokenGuard(config.access.token_sha256)
-        self._grpc = InferenceService(plane, allow_remote=config.grpc.allow_remote, guard=guard)
         self._site = Site(plane, config.feedback_dir or config.registry.root / "feedback")
+        self._grpc = InferenceService(
+            plane,
+            allow_remote=config.grpc.allow_remote,
+            guard=guard,
+            more=AIService(self._site.routes).handlers(),
+        )
         self._site.refresh()
         # Serve adds X-Request-ID itself.
         return Gateway(
@@ -89,6 +95,18 @@ class Endpoint:
     async def ModelInfer(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
         """Answer a gRPC call of this name."""
         return await self._call("ModelInfer", body, grpc_context)
+
+    async def PredictBandwidth(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("PredictBandwidth", body, grpc_context)
+
+    async def OptimizePlacement(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("OptimizePlacement", body, grpc_context)
+
+    async def DetectAnomaly(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
+        """Answer a gRPC call of this name."""
+        return await self._call("DetectAnomaly", body, grpc_context)
 
     async def check_health(self) -> None:
         """Raise when Serve should replace this replica."""

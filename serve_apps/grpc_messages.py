@@ -4,6 +4,8 @@ Every client library registers the package `inference` in protobuf's default poo
 copy there is an error; a private pool lets this process import any of them.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -95,47 +97,65 @@ def new_message(name: str, /, **fields: Any) -> Any:
 
 @cache
 def _classes() -> dict[str, type[Message]]:
-    proto = descriptor_pb2.FileDescriptorProto(
-        name="serve_apps/open_inference.proto", package=PACKAGE, syntax="proto3"
-    )
+    return build_classes(PACKAGE, "serve_apps/open_inference.proto", _MESSAGES)
+
+
+def build_classes(
+    package: str, file: str, messages: Mapping[str, Sequence[str]]
+) -> dict[str, type[Message]]:
+    """Make the messages of a table like the one above, in a descriptor pool of their own.
+
+    Args:
+        package: Protobuf package.
+        file: Name of the file that they would be in.
+        messages: Message to its fields, as `[repeated|map|oneof] type name number`.
+    """
+    proto = descriptor_pb2.FileDescriptorProto(name=file, package=package, syntax="proto3")
     declared: dict[str, descriptor_pb2.DescriptorProto] = {}
-    for name, fields in _MESSAGES.items():
+    for name, fields in messages.items():
         outer, _, inner = name.rpartition(".")
         message = (declared[outer].nested_type if outer else proto.message_type).add(name=inner)
         declared[name] = message
         for field in fields:
-            _add_field(message, f".{PACKAGE}.{name}", field.split())
+            _Field(package, messages).add(message, f".{package}.{name}", field.split())
     pool = descriptor_pool.DescriptorPool()
     pool.Add(proto)
     return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
-        for name in _MESSAGES
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in messages
     }
 
 
-def _add_field(message: descriptor_pb2.DescriptorProto, path: str, words: list[str]) -> None:
-    kind, name, number = words[-3:]
-    label = words[0] if len(words) > 3 else ""
-    field = message.field.add(name=name, number=int(number))
-    field.label = FieldDescriptorProto.LABEL_OPTIONAL
-    if label == "map":
-        # A map is, in a descriptor, a repeated message of key and value.
-        entry = message.nested_type.add(name=f"{name.title()}Entry")
-        entry.options.map_entry = True
-        _add_field(entry, "", ["string", "key", "1"])
-        _add_field(entry, "", [kind, "value", "2"])
-        field.label = FieldDescriptorProto.LABEL_REPEATED
-        field.type = FieldDescriptorProto.TYPE_MESSAGE
-        field.type_name = f"{path}.{entry.name}"
-        return
-    if label == "repeated":
-        field.label = FieldDescriptorProto.LABEL_REPEATED
-    if label == "oneof":
-        if not message.oneof_decl:
-            message.oneof_decl.add(name="parameter_choice")
-        field.oneof_index = 0
-    if kind in _MESSAGES:
-        field.type = FieldDescriptorProto.TYPE_MESSAGE
-        field.type_name = f".{PACKAGE}.{kind}"
-    else:
-        field.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """Adds fields whose types may be messages of the same table."""
+
+    package: str
+    messages: Mapping[str, Sequence[str]]
+
+    def add(self, message: descriptor_pb2.DescriptorProto, path: str, words: list[str]) -> None:
+        kind, name, number = words[-3:]
+        label = words[0] if len(words) > 3 else ""
+        field = message.field.add(name=name, number=int(number))
+        field.label = FieldDescriptorProto.LABEL_OPTIONAL
+        if label == "map":
+            # A map is, in a descriptor, a repeated message of key and value.
+            entry = message.nested_type.add(name=f"{name.title()}Entry")
+            entry.options.map_entry = True
+            self.add(entry, "", ["string", "key", "1"])
+            self.add(entry, "", [kind, "value", "2"])
+            field.label = FieldDescriptorProto.LABEL_REPEATED
+            field.type = FieldDescriptorProto.TYPE_MESSAGE
+            field.type_name = f"{path}.{entry.name}"
+            return
+        if label == "repeated":
+            field.label = FieldDescriptorProto.LABEL_REPEATED
+        if label == "oneof":
+            if not message.oneof_decl:
+                message.oneof_decl.add(name="parameter_choice")
+            field.oneof_index = 0
+        if kind in self.messages:
+            field.type = FieldDescriptorProto.TYPE_MESSAGE
+            field.type_name = f".{self.package}.{kind}"
+        else:
+            field.type = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")

@@ -66,6 +66,9 @@ class Serialized:
         return self.data
 
 
+Handler = Callable[[bytes, CallContext], Awaitable[bytes]]
+
+
 class InferenceService:
     """Answers the calls of the service.
 
@@ -75,22 +78,28 @@ class InferenceService:
             for the address that its gRPC servers listen on and takes all of them, so that who may
             ask is decided here.
         guard: Which tokens, in the metadata `authorization`, are let in.
+        more: Handlers of further methods, of other services.
     """
 
     def __init__(
-        self, plane: DataPlane, *, allow_remote: bool, guard: TokenGuard | None = None
+        self,
+        plane: DataPlane,
+        *,
+        allow_remote: bool,
+        guard: TokenGuard | None = None,
+        more: Mapping[str, Handler] | None = None,
     ) -> None:
         self._plane = plane
         self._allow_remote = allow_remote
         self._guard = guard or TokenGuard()
-        self._handlers: Mapping[str, Callable[[bytes, CallContext], Awaitable[bytes]]] = {
+        self._handlers: dict[str, Handler] = {
             "ModelInfer": self._infer,
             "ModelMetadata": self._model_metadata,
             "ModelReady": self._model_ready,
             "ServerLive": self._server_live,
             "ServerMetadata": self._server_metadata,
             "ServerReady": self._server_ready,
-        }
+        } | dict(more or {})
 
     async def call(self, method: str, body: bytes, context: CallContext) -> Serialized:
         """Answer one call of a method of the service; a refusal sets the status on the context.

@@ -163,3 +163,27 @@ def test_a_file_without_applications_is_refused(tmp_path, text):
 
     with pytest.raises(ConfigError):
         serving.read_serve_config(path)
+
+
+def test_models_named_on_the_command_line_replace_those_of_the_file():
+    config = {
+        "http_options": {"port": 8000},
+        "applications": [
+            {"name": "novacron", "args": {"models": ["bandwidth"], "replica": {"num_cpus": 0.5}}},
+            {"name": "other"},
+        ],
+    }
+
+    changed = serving.with_models(config, "lgb, lstm@challenger,")
+
+    assert changed["applications"][0]["args"] == {
+        "models": ["lgb", "lstm@challenger"],
+        "replica": {"num_cpus": 0.5},
+    }
+    assert changed["applications"][1] == {"name": "other"}
+    assert config["applications"][0]["args"]["models"] == ["bandwidth"]
+
+
+def test_no_model_at_all_on_the_command_line_is_refused():
+    with pytest.raises(ConfigError, match="at least one model"):
+        serving.with_models({"applications": [{}]}, " , ")
