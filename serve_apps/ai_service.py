@@ -43,12 +43,14 @@ MESSAGES: Final[dict[str, tuple[str, ...]]] = {
         "string workload_id 1",
         "map double requirements 2",
         "repeated string available_nodes 3",
+        "string nodes_json 4",
     ),
     "Candidate": ("string node_id 1", "double score 2", "string reasoning 3"),
     "OptimizePlacementResponse": (
         "repeated Candidate candidates 1",
         "double overall_confidence 2",
         "string model_version 3",
+        "string none_feasible_because 4",
     ),
     "VMMetrics": tuple(f"double {name} {number}" for number, name in enumerate(METRICS, 1)),
     "DetectAnomalyRequest": (
@@ -121,21 +123,31 @@ class AIService:
         )
 
     async def _optimize_placement(self, body: bytes, _context: CallContext) -> bytes:
+        """Rank nodes; `nodes_json` gives them with their totals and factors, else only their names.
+
+        `requirements` are the workload's fields by name, such as cpu_cores and memory_gb.
+        """
         request = _read("OptimizePlacementRequest", body)
-        record = await self._ask(
-            "/api/v1/placement/optimize",
-            workload_id=request.workload_id,
-            node_id=list(request.available_nodes),
-            **dict(request.requirements),
-        )
+        nodes = request.nodes_json or [{"node_id": name} for name in request.available_nodes]
+        workload = {"workload_id": request.workload_id, **dict(request.requirements)}
+        record = await self._ask("/api/v1/placement/optimize", workload=workload, nodes=nodes)
+        candidates = record["candidates"]
         return _write(
             "OptimizePlacementResponse",
             candidates=[
-                {key: one[key] for key in ("node_id", "score", "reasoning")}
-                for one in record["candidates"]
+                {
+                    "node_id": one["node_id"],
+                    "score": one["score"]["value"],
+                    "reasoning": ", ".join(
+                        f"{reason['factor']} {reason['contribution']:+.3f}"
+                        for reason in one["reasons"][:3]
+                    ),
+                }
+                for one in candidates
             ],
-            overall_confidence=record["confidence_ratio"],
+            overall_confidence=candidates[0]["score"]["coverage"] if candidates else 0.0,
             model_version=record["model_version"],
+            none_feasible_because=record["none_feasible_because"],
         )
 
     async def _detect_anomaly(self, body: bytes, _context: CallContext) -> bytes:

@@ -6,25 +6,31 @@
 import asyncio
 import logging
 import os
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
 from ray.util import metrics as ray_metrics
 
 from novacron.errors import NotReadyError
 from novacron.registry.store import ModelStore
 from serve_apps.access import TokenGuard
 from serve_apps.ai_service import AIService
-from serve_apps.config import AppConfig, resolve_registry
+from serve_apps.config import AppConfig, ScalingConfig, resolve_registry
 from serve_apps.dataplane import DataPlane
 from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
 from serve_apps.grpc_service import CallContext, InferenceService, Serialized, refuse
 from serve_apps.host import ModelHost, RegistryStore
 from serve_apps.metrics import ServingMetrics
+from serve_apps.slow_models import ComposedHost, Description, Outcome, SlowHost
 
 DEPLOYMENT: Final = "Endpoint"
+SLOW_DEPLOYMENT: Final = "SlowModels"
+_SLOW_CALL_S: Final = 600.0
+"""A call of a slow model that takes longer marks its replica unhealthy."""
 
 
 class Endpoint:
@@ -32,13 +38,15 @@ class Endpoint:
 
     Args:
         config: Its settings, with the registry's folder absolute.
+        slow: The deployment of the slow models, where there is one.
     """
 
-    def __init__(self, config: AppConfig) -> None:
+    def __init__(self, config: AppConfig, slow: DeploymentHandle[Any] | None = None) -> None:
         _log_with_serve()
         self._config = config
+        self._slow = slow
         self._metrics = ServingMetrics(ray_metrics)
-        self._host: ModelHost | None = None
+        self._host: ModelHost | ComposedHost | None = None
         self._poller: asyncio.Task[None] | None = None
         self._grpc: InferenceService | None = None
         self._site: Site | None = None
@@ -47,13 +55,16 @@ class Endpoint:
         """Load every model and return the app; without all of them no replica gets a request."""
         config = self._config
         store = await asyncio.to_thread(ModelStore.connect, config.registry)
-        self._host = ModelHost(
+        host: ModelHost | ComposedHost = ModelHost(
             RegistryStore(store), config.models, config.batching, self._metrics.observe_batch
         )
-        await self._host.load()
+        if self._slow is not None and isinstance(host, ModelHost):
+            host = ComposedHost(host, _HandleLink(self._slow), config.slow.models)
+        await host.load()
+        self._host = host
         if config.replica.registry_poll_s:
-            self._poller = asyncio.create_task(self._poll(self._host))
-        plane = DataPlane(self._host, config.limits, self._metrics)
+            self._poller = asyncio.create_task(self._poll(host))
+        plane = DataPlane(host, config.limits, self._metrics)
         guard = TokenGuard(config.access.token_sha256)
         self._site = Site(plane, config.feedback_dir or config.registry.root / "feedback")
         self._grpc = InferenceService(
@@ -120,7 +131,7 @@ class Endpoint:
             return Serialized(b"")
         return await self._grpc.call(method, body, context)
 
-    async def _poll(self, host: ModelHost) -> None:
+    async def _poll(self, host: ModelHost | ComposedHost) -> None:
         while True:
             await asyncio.sleep(self._config.replica.registry_poll_s)
             await host.refresh()
@@ -132,6 +143,62 @@ class Endpoint:
             self._poller.cancel()
         if self._host is not None:
             await self._host.drain()
+
+
+class SlowModels:
+    """One replica of the models that take long.
+
+    Args:
+        config: The application's settings, with the registry's folder absolute.
+    """
+
+    async def __init__(self, config: AppConfig) -> None:  # type: ignore[misc]  # Serve awaits it
+        _log_with_serve()
+        self._config = config
+        store = await asyncio.to_thread(ModelStore.connect, config.registry)
+        observe = ServingMetrics(ray_metrics).observe_batch
+        self._host = ModelHost(
+            RegistryStore(store), config.slow.models, config.slow.batching, observe
+        )
+        await self._host.load()
+        self._slow = SlowHost(self._host)
+        self._poller = asyncio.create_task(self._poll())
+
+    async def describe(self) -> tuple[Description, ...]:
+        """Return what is loaded here."""
+        return self._slow.describe()
+
+    async def ask(
+        self, name: str, version: str, tensors: Any, n_rows: int, timeout_s: float
+    ) -> Outcome:
+        """Answer checked tensors."""
+        return await self._slow.ask(name, version, tensors, n_rows, timeout_s)
+
+    async def check_health(self) -> None:
+        """Raise when Serve should replace this replica."""
+        self._host.check_health(_SLOW_CALL_S)
+
+    async def _poll(self) -> None:
+        period_s = self._config.replica.registry_poll_s
+        while period_s:
+            await asyncio.sleep(period_s)
+            await self._host.refresh()
+
+
+@dataclass(frozen=True, slots=True)
+class _HandleLink:
+    """A Serve handle as the ingress uses it."""
+
+    handle: DeploymentHandle[Any]
+
+    async def describe(self) -> tuple[Description, ...]:
+        return cast(tuple[Description, ...], await self.handle.describe.remote())
+
+    async def ask(
+        self, name: str, version: str, tensors: Any, n_rows: int, timeout_s: float
+    ) -> Outcome:
+        asked = self.handle.ask.remote(name, version, tensors, n_rows, timeout_s)
+        return cast(Outcome, await asked)
 
 
 def _log_with_serve() -> None:
@@ -150,23 +217,42 @@ def build(args: AppConfig) -> Application:
     """
     config = args.model_copy(update={"registry": resolve_registry(args.registry, os.environ)})
     ingress = serve.ingress()(Endpoint)
-    app: Application = serve.deployment(name=DEPLOYMENT, **deployment_options(config))(
-        ingress
-    ).bind(config)
-    return app
+    endpoint = serve.deployment(name=DEPLOYMENT, **deployment_options(config))(ingress)
+    if not config.slow.models:
+        alone: Application = endpoint.bind(config)
+        return alone
+    slow = serve.deployment(name=SLOW_DEPLOYMENT, **slow_options(config))(SlowModels)
+    composed: Application = endpoint.bind(config, slow.bind(config))
+    return composed
+
+
+def slow_options(config: AppConfig) -> dict[str, Any]:
+    """Return what Serve is told about the deployment of the slow models."""
+    slow = config.slow
+    # Its queue is refused by the batcher, which knows the wait; Serve's own holds for the rest.
+    return deployment_options(config) | {
+        "autoscaling_config": _autoscaling(slow.scaling),
+        "ray_actor_options": {"num_cpus": slow.num_cpus},
+        "max_ongoing_requests": slow.max_ongoing_requests,
+        "max_queued_requests": slow.max_ongoing_requests * slow.scaling.max_replicas,
+    }
+
+
+def _autoscaling(scaling: ScalingConfig) -> dict[str, float]:
+    return {
+        "min_replicas": scaling.min_replicas,
+        "max_replicas": scaling.max_replicas,
+        "target_ongoing_requests": scaling.target_ongoing_requests,
+        "upscale_delay_s": scaling.upscale_delay_s,
+        "downscale_delay_s": scaling.downscale_delay_s,
+    }
 
 
 def deployment_options(config: AppConfig) -> dict[str, Any]:
     """Return what Serve is told about the deployment, where its defaults would hurt."""
     scaling, replica = config.scaling, config.replica
     return {
-        "autoscaling_config": {
-            "min_replicas": scaling.min_replicas,
-            "max_replicas": scaling.max_replicas,
-            "target_ongoing_requests": scaling.target_ongoing_requests,
-            "upscale_delay_s": scaling.upscale_delay_s,
-            "downscale_delay_s": scaling.downscale_delay_s,
-        },
+        "autoscaling_config": _autoscaling(scaling),
         "ray_actor_options": {"num_cpus": replica.num_cpus},
         "max_ongoing_requests": replica.max_ongoing_requests,
         # Beyond what the replicas hold, callers hear at once that they should come back.

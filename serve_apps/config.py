@@ -116,6 +116,21 @@ class ReplicaConfig(_Settings):
     restart. 0: never."""
 
 
+class SlowConfig(_Settings):
+    """Models that take long, in a deployment of their own; none: no such deployment."""
+
+    models: Annotated[tuple[ModelRef, ...], BeforeValidator(_split_list)] = ()
+    """As `models` of the application, and none of those."""
+    scaling: ScalingConfig = ScalingConfig(target_ongoing_requests=2.0, downscale_delay_s=300.0)
+    """Two requests in flight for a replica: its model answers one call at a time."""
+    num_cpus: float = Field(default=1.0, gt=0)
+    """CPUs that Ray reserves for a replica."""
+    max_ongoing_requests: int = Field(default=64, ge=1)
+    """Requests that Serve hands to a replica at once; more wait where they can be refused."""
+    batching: BatchingConfig = BatchingConfig(max_batch_rows=64, max_wait_s=30.0)
+    """Smaller calls, so that a request is not held up by a batch of minutes."""
+
+
 class AccessConfig(_Settings):
     """Who may ask, over HTTP and over gRPC."""
 
@@ -147,6 +162,7 @@ class AppConfig(_Settings):
     scaling: ScalingConfig = ScalingConfig()
     replica: ReplicaConfig = ReplicaConfig()
     grpc: GrpcConfig = GrpcConfig()
+    slow: SlowConfig = SlowConfig()
     access: AccessConfig = AccessConfig()
     feedback_dir: Path | None = None
     """Where operators' verdicts on alerts are kept; by default `feedback` in the registry's
@@ -156,6 +172,10 @@ class AppConfig(_Settings):
     def _fits_together(self) -> Self:
         if len(set(self.models)) != len(self.models):
             raise ValueError("models: one is listed twice")
+        light = {split_ref(ref)[0] for ref in self.models}
+        both = light & {split_ref(ref)[0] for ref in self.slow.models}
+        if both:
+            raise ValueError(f"slow.models: {', '.join(sorted(both))} is under models too")
         if self.limits.max_request_rows > self.batching.max_queued_rows:
             raise ValueError("limits.max_request_rows exceeds batching.max_queued_rows")
         return self

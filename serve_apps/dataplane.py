@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from novacron.models.base import TensorSpec
 from novacron.models.tensor_checks import CheckedTensors
 from serve_apps.batching import BatchedAnswer
 from serve_apps.config import LimitsConfig
-from serve_apps.host import ModelHost, ServedModel
+from serve_apps.host import ServedModel
 from serve_apps.messages import Codec, InferAnswer, InferRequest, unexpected
 from serve_apps.metrics import ServingMetrics, Timing
 
@@ -41,6 +41,28 @@ class Reply:
     timing: Timing
 
 
+class Models(Protocol):
+    """The models that a data plane asks: `ModelHost`, or several as one."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model is loaded and proven."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the models asked for, loaded or not."""
+        ...
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """Return the loaded versions of a model, the one that answers by default first."""
+        ...
+
+    def get(self, name: str, version: str | None = None) -> ServedModel:
+        """Find a loaded model; raises as `ModelHost.get`."""
+        ...
+
+
 class DataPlane:
     """Liveness, metadata and inference over the models of one replica.
 
@@ -53,7 +75,7 @@ class DataPlane:
 
     def __init__(
         self,
-        host: ModelHost,
+        host: Models,
         limits: LimitsConfig,
         metrics: ServingMetrics,
         clock: Callable[[], float] = time.monotonic,

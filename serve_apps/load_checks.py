@@ -31,7 +31,7 @@ def check_loaded(model: ServableModel, features_hash: str, name: str) -> None:
             f"{features_hash[:12]}.",
             remedy="Train and register it again with this version.",
         )
-    rows = model.prepare(probe_tensors(model.inputs))
+    rows = model.prepare(probe_tensors(model.inputs) | _own_probe(model.kind))
     joint = model.predict(rows)
     check_outputs(joint, model.outputs, PROBE_ROWS, name)
     alone = model.predict({key: array[:1] for key, array in rows.items()})
@@ -62,6 +62,26 @@ def check_outputs(
 def probe_tensors(specs: tuple[TensorSpec, ...]) -> dict[str, NDArray[Any]]:
     """Make a small valid request from the specs of the required inputs, always the same."""
     return {spec.name: _probe(spec) for spec in specs if spec.required}
+
+
+def _own_probe(kind: str) -> dict[str, NDArray[Any]]:
+    """Return the inputs of a kind for which counting up from 1 makes no valid request."""
+    return {
+        name: np.full(PROBE_ROWS, value, dtype=object if isinstance(value, str) else np.float64)
+        for name, value in _PROBE_VALUES.get(kind, {}).items()
+    }
+
+
+_PROBE_VALUES: Final[dict[str, dict[str, str | float]]] = {
+    # Steps that make whole days; a day's history is a day long.
+    "scaling": {"step_s": 300.0},
+    "capacity": {"step_s": 86_400.0, "start_s": 1.6e9},
+    "placement": {
+        "workload": '{"workload_id": "probe", "cpu_cores": 1, "memory_gb": 1}',
+        "nodes": '[{"node_id": "a", "cpu_cores_total": 8, "cpu_cores_available": 8, '
+        '"memory_gb_total": 32, "memory_available": 32}]',
+    },
+}
 
 
 def _probe(spec: TensorSpec) -> NDArray[Any]:

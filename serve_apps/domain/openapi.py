@@ -11,6 +11,7 @@ from serve_apps.domain.process import PAIRS
 from serve_apps.domain.process import PATH as PROCESS_PATH
 from serve_apps.domain.records import SHAPES
 from serve_apps.domain.routes import ROUTES, Route
+from serve_apps.domain.rows import JSON_UNIT
 from serve_apps.messages import WIRE_DTYPES
 
 Schema = dict[str, Any]
@@ -123,6 +124,8 @@ def _typed(route: Route, model: ServableModel | None) -> Schema:
 def field_schema(spec: TensorSpec) -> Schema:
     """Return the JSON schema of one row of an input."""
     one: Schema = {"type": "number"}
+    if spec.unit == JSON_UNIT:
+        return {"type": ["object", "array", "string"], "description": spec.doc}
     if spec.datatype == "BYTES":
         one = {"type": "string"}
     elif spec.datatype == "BOOL":

@@ -5,10 +5,11 @@ A kind of model without a shape of its own answers with its outputs as they are 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from novacron.models.anomaly.config import EpisodeConfig
@@ -59,8 +60,8 @@ def build_record(
     shape = SHAPES.get(served.model.kind)
     answer = dict(values) if shape is None else shape.build(values, options)
     horizon_s = answer.pop("horizon_s", None)
-    step_s = options.get("step_s")
-    valid_until = None if step_s is None else made_at + timedelta(seconds=step_s)
+    valid_s = answer.pop("valid_s", options.get("step_s"))
+    valid_until = None if valid_s is None else made_at + timedelta(seconds=valid_s)
     return {
         "prediction_id": prediction_id,
         "model_name": served.name,
@@ -117,6 +118,67 @@ def _patterns(values: Values, _options: Values) -> dict[str, Any]:
     }
 
 
+def _scaling(values: Values, _options: Values) -> dict[str, Any]:
+    marks = len(values["forecast_value"])
+    return {
+        "action": values["action"],
+        "target_capacity": values["target_capacity"],
+        "urgency_ratio": values["urgency"],
+        "shortage_probability_before": values["under_risk_before"],
+        "shortage_probability_after": values["under_risk_after"],
+        "forecast": {
+            "at_s": [_HOUR_S * (mark + 1) / marks for mark in range(marks)],
+            "value": values["forecast_value"],
+            "lower": values["forecast_lower"],
+            "upper": values["forecast_upper"],
+        },
+        "coverage_ratio": values["coverage"],
+        "reasons": [
+            {"reason": name, "weight": weight}
+            for name, weight in zip(values["reason"], values["reason_weight"], strict=True)
+        ],
+        "fallback": values["fallback"],
+        "horizon_s": _HOUR_S,
+        "valid_s": values["valid_s"],
+    }
+
+
+def _capacity(values: Values, _options: Values) -> dict[str, Any]:
+    days = len(values["value"])
+    first = datetime.fromtimestamp(values["first_day_s"], UTC)
+    courses = ("value", "lower", "upper", "lower_95", "upper_95", "level", "seasonal", "holiday")
+    return {
+        "first_day": first.date().isoformat(),
+        "forecast": {name: values[name] for name in courses},
+        "coverage_ratio": 0.8,
+        "warning": _crossing(values, "warning"),
+        "critical": _crossing(values, "critical"),
+        "member_weight": values["member_weight"],
+        "fallback": values["fallback"],
+        "horizon_s": days * _DAY_S,
+        "valid_s": _DAY_S,
+    }
+
+
+def _crossing(values: Values, level: str) -> dict[str, Any]:
+    """Say when a threshold is reached; None where that is later than the horizon, or never."""
+    names = ("days_early", "days_median", "days_late")
+    days = (None if day < 0 else day for day in values[f"{level}_days"])
+    return {"probability": values[f"{level}_probability"], **dict(zip(names, days, strict=True))}
+
+
+def _placement(values: Values, _options: Values) -> dict[str, Any]:
+    told = ("model_name", "model_version", "features_hash", "made_at", "valid_until")
+    answer = {k: v for k, v in orjson.loads(values["answer"]).items() if k not in told}
+    return {**answer, "fallback": values["fallback"], "horizon_s": 0.0}
+
+
+def _performance(values: Values, _options: Values) -> dict[str, Any]:
+    return {**values, "coverage_ratio": 0.8}
+
+
+_HOUR_S: Final = 3_600.0
+_DAY_S: Final = 86_400.0
 STEP_S: Final = "seconds between two samples of the history; with it `horizon_s` is told"
 SHAPES: Final[dict[str, Shape]] = {
     "bandwidth": Shape(
@@ -144,5 +206,39 @@ SHAPES: Final[dict[str, Shape]] = {
             "probabilities": "type to probability",
             "reasons": "evidence that moved the answer most, strongest first",
         },
+    ),
+    "scaling": Shape(
+        build=_scaling,
+        options={},
+        fields={
+            "action": "scale_up, scale_down, scale_out, scale_in or no_action",
+            "target_capacity": "capacity to order now, in the unit of usage",
+            "shortage_probability_before": "chance of a shortage when the order arrives, as is",
+            "shortage_probability_after": "the same with the target",
+            "forecast": "demand of the hour ahead: `at_s` from now, value, lower, upper",
+        },
+    ),
+    "capacity": Shape(
+        build=_capacity,
+        options={},
+        fields={
+            "first_day": "first day that is forecast, UTC",
+            "forecast": "a value for each day: median, 80 % and 95 % intervals, and its parts",
+            "warning": "chance that the threshold is reached, and days until then",
+            "critical": "the same of the critical threshold",
+        },
+    ),
+    "placement": Shape(
+        build=_placement,
+        options={},
+        fields={
+            "candidates": "nodes in the order to try them, with estimates and reasons",
+            "none_feasible_because": "why there is no candidate, or empty",
+        },
+    ),
+    "performance": Shape(
+        build=_performance,
+        options={},
+        fields={"coverage_ratio": "share of outcomes that lie between lower and upper"},
     ),
 }

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from novacron.errors import PayloadTooLargeError, SchemaError
 from novacron.models.base import TensorSpec
 from serve_apps.messages import InferRequest, unexpected
 from serve_apps.oip import read_request
 
+JSON_UNIT: Final = "json"
+"""Unit of a text input that holds JSON: a row may give the object itself."""
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -81,15 +85,13 @@ def join_rows(
         OutOfRangeError: A number does not fit its datatype.
     """
     datatypes = {spec.name: spec.datatype for spec in specs}
+    as_json = {spec.name for spec in specs if spec.unit == JSON_UNIT}
     inputs = [
         {
             "name": name,
             "datatype": datatypes[name],
             "shape": [len(rows), *shape],
-            "data": [
-                [row[name]] if shape and not isinstance(row[name], list) else row[name]
-                for row in rows
-            ],
+            "data": [_value(row[name], shape, is_json=name in as_json) for row in rows],
         }
         for name, shape in shapes
     ]
@@ -99,7 +101,15 @@ def join_rows(
     return read_request({"inputs": inputs})
 
 
+def _value(value: Any, shape: tuple[int, ...], *, is_json: bool) -> Any:
+    if is_json:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return [value] if shape and not isinstance(value, list) else value
+
+
 def _shape_of(value: Any, spec: TensorSpec) -> tuple[int, ...]:
+    if spec.unit == JSON_UNIT:
+        return ()
     if spec.shape[1:] == (1,) and not isinstance(value, list):
         return (1,)
     shape: list[int] = []

@@ -1,0 +1,276 @@
+"""Models that take long, in a deployment of their own, behind the same data plane.
+
+A forecast of a season takes seconds, a tree of a thousand nodes a good part of one: in the process
+of the light models each would hold up thousands of requests. The ingress checks such a request as
+it does any other and hands the rows over by a Serve handle; queue, batches, deadlines and versions
+are the other replica's.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from novacron.errors import ArtifactError, ModelNotFoundError, NotReadyError, NovacronError
+from novacron.models.base import Tensors, TensorSpec
+from novacron.models.tensor_checks import check_tensors
+from serve_apps.batching import BatchedAnswer
+from serve_apps.config import split_ref
+from serve_apps.host import ModelHost, ServedModel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What the ingress must know of a model that runs elsewhere."""
+
+    name: str
+    version: str
+    ref: str
+    kind: str
+    features_hash: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    card: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """An answer or an error: Serve would wrap a raised one, and the ingress wants ours."""
+
+    answer: BatchedAnswer | None = None
+    error: NovacronError | None = None
+
+
+class SlowLink(Protocol):
+    """How the ingress reaches the other deployment; a Serve handle has it."""
+
+    async def describe(self) -> tuple[Description, ...]:
+        """Return what is loaded there."""
+        ...
+
+    async def ask(
+        self, name: str, version: str, tensors: Tensors, n_rows: int, timeout_s: float
+    ) -> Outcome:
+        """Answer checked tensors there."""
+        ...
+
+
+class SlowHost:
+    """The other side: answers what the ingress hands over.
+
+    Args:
+        host: The models, loaded.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, host: ModelHost, clock: Callable[[], float] = time.monotonic) -> None:
+        self._host = host
+        self._clock = clock
+
+    def describe(self) -> tuple[Description, ...]:
+        """Return what is loaded here, by name in the order of the settings."""
+        found = []
+        for name in self._host.names:
+            for version in self._host.versions(name):
+                served = self._host.get(name, version)
+                found.append(
+                    Description(
+                        name=served.name,
+                        version=served.version,
+                        ref=served.ref,
+                        kind=served.model.kind,
+                        features_hash=served.features_hash,
+                        inputs=served.model.inputs,
+                        outputs=served.model.outputs,
+                        card=served.card,
+                    )
+                )
+        return tuple(found)
+
+    async def ask(
+        self, name: str, version: str, tensors: Tensors, n_rows: int, timeout_s: float
+    ) -> Outcome:
+        """Answer checked tensors; an error comes back as a value."""
+        deadline_s = self._clock() + timeout_s
+        try:
+            served = self._host.get(name, version)
+            # Here and not in the ingress: `prepare` of a slow model may be slow itself.
+            rows = await asyncio.to_thread(served.model.prepare, tensors)
+            return Outcome(answer=await served.batcher.submit(rows, n_rows, deadline_s))
+        except NovacronError as error:
+            return Outcome(error=error)
+        except Exception as error:
+            logger.exception("model %s failed", name)
+            return Outcome(error=NovacronError(f"Model {name!r} failed: {type(error).__name__}."))
+
+
+class _RemoteModel:
+    """Stands for a model that runs elsewhere: checks what the specs can tell, and no more."""
+
+    def __init__(self, described: Description) -> None:
+        self.kind = described.kind
+        self.features_hash = described.features_hash
+        self.inputs = described.inputs
+        self.outputs = described.outputs
+
+    def prepare(self, tensors: Tensors) -> dict[str, NDArray[np.generic]]:
+        """Check names, datatypes, shapes and ranges; the rest is the other side's."""
+        check_tensors(tensors, self.inputs)
+        return dict(tensors)
+
+    def predict(self, rows: Tensors) -> dict[str, NDArray[np.generic]]:
+        """Refuse: its batcher asks elsewhere.
+
+        Raises:
+            NovacronError: Always.
+        """
+        raise NovacronError(f"{', '.join(rows)}: this model runs in another deployment.")
+
+    def save(self, directory: Path) -> None:
+        """Refuse: its files are elsewhere.
+
+        Raises:
+            ArtifactError: Always.
+        """
+        raise ArtifactError(f"A model of another deployment is not saved to {directory.name}.")
+
+
+class _RemoteBatcher:
+    """Hands rows over; the queue is on the other side."""
+
+    running_s = 0.0
+    queued_rows = 0
+
+    def __init__(self, link: SlowLink, described: Description, clock: Callable[[], float]) -> None:
+        self._link = link
+        self._described = described
+        self._clock = clock
+
+    async def submit(
+        self, rows: Tensors, n_rows: int, deadline_s: float = math.inf
+    ) -> BatchedAnswer:
+        """Ask for rows elsewhere; see `Batcher.submit`."""
+        one = self._described
+        began_s = self._clock()
+        outcome = await self._link.ask(
+            one.name, one.version, rows, n_rows, deadline_s - self._clock()
+        )
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.answer is None:
+            raise NovacronError(f"Model {one.name!r} gave no answer.")
+        answer = outcome.answer
+        # What is not prediction was waiting: there, and on the way.
+        queue_s = max(self._clock() - began_s - answer.predict_s, 0.0)
+        return BatchedAnswer(tensors=answer.tensors, queue_s=queue_s, predict_s=answer.predict_s)
+
+    async def drain(self) -> None:
+        """Do nothing: the other side drains its own queue."""
+
+
+class ComposedHost:
+    """The models of this process and those of another deployment as one.
+
+    Args:
+        local: The models of this process.
+        link: The other deployment.
+        refs: What it serves, as in the settings.
+        clock: Seconds, that of the data plane.
+    """
+
+    def __init__(
+        self,
+        local: ModelHost,
+        link: SlowLink,
+        refs: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._local = local
+        self._link = link
+        self._slow_names = tuple(dict.fromkeys(split_ref(ref)[0] for ref in refs))
+        self._clock = clock
+        self._slow: Mapping[str, tuple[ServedModel, ...]] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model of both deployments is loaded and proven."""
+        return self._local.ready and set(self._slow) == set(self._slow_names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all models asked for."""
+        return (*self._local.names, *self._slow_names)
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """Return the loaded versions of a model."""
+        if name not in self._slow_names:
+            return self._local.versions(name)
+        return tuple(dict.fromkeys(one.version for one in self._slow.get(name, ())))
+
+    def get(self, name: str, version: str | None = None) -> ServedModel:
+        """Find a model, see `ModelHost.get`."""
+        if name not in self._slow_names:
+            if name in self._local.names:
+                return self._local.get(name, version)
+            raise ModelNotFoundError(
+                f"No model {name[:100]!r} is served here.",
+                remedy=f"Served: {', '.join(self.names)}.",
+            )
+        loaded = self._slow.get(name, ())
+        if not loaded:
+            raise NotReadyError(f"Model {name!r} is still loading.", remedy="Retry shortly.")
+        for served in loaded:
+            if version in (None, served.version):
+                return served
+        raise ModelNotFoundError(
+            f"Version {version!r:.60} of model {name!r} is not served here.",
+            remedy=f"Served: {', '.join(self.versions(name))}.",
+        )
+
+    def check_health(self, max_call_s: float) -> None:
+        """Check the models of this process; the others are their own deployment's."""
+        self._local.check_health(max_call_s)
+
+    async def load(self) -> None:
+        """Load the models of this process and ask what the other deployment has."""
+        await self._local.load()
+        await self._describe()
+
+    async def refresh(self) -> tuple[str, ...]:
+        """Follow the registry here, and the versions there."""
+        changed = await self._local.refresh()
+        try:
+            await self._describe()
+        except Exception:
+            # The next poll asks again; until then the versions known answer.
+            logger.exception("the deployment of the slow models does not answer")
+        return changed
+
+    async def drain(self) -> None:
+        """Refuse new requests and answer those that wait, here."""
+        await self._local.drain()
+
+    async def _describe(self) -> None:
+        found: dict[str, tuple[ServedModel, ...]] = {}
+        for one in await self._link.describe():
+            batcher: Any = _RemoteBatcher(self._link, one, self._clock)
+            served = ServedModel(
+                name=one.name,
+                version=one.version,
+                ref=one.ref,
+                model=_RemoteModel(one),
+                batcher=batcher,
+                features_hash=one.features_hash,
+                card=one.card,
+            )
+            found[one.name] = (*found.get(one.name, ()), served)
+        self._slow = found
