@@ -22,6 +22,7 @@ TRAINERS: Final[dict[str, str]] = {
     "anomaly": "ray_jobs.anomaly_trainer",
     "bandwidth": "ray_jobs.bandwidth_trainer",
     "patterns": "ray_jobs.patterns_trainer",
+    "scaling": "ray_jobs.scaling_trainer",
 }
 
 

@@ -16,6 +16,7 @@ LOADERS: Final[dict[str, str]] = {
     "anomaly": "novacron.models.anomaly.bundle",
     "bandwidth": "novacron.models.bandwidth.bundle",
     "patterns": "novacron.models.patterns.bundle",
+    "scaling": "novacron.models.scaling.bundle",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_scaling
 from doubling_model import DoublingModel
 
 from novacron.errors import ArtifactError, NovacronError, SchemaError
@@ -39,12 +40,26 @@ def patterns() -> Subject:
     return Subject(model, [request(1, 100), request(3, 200), request(2, 64)])
 
 
+def scaling() -> Subject:
+    values = tiny_scaling.working_days(4, seed=1)
+
+    def request(rows, steps):
+        return {
+            "usage": np.stack([(row + 1) * values[-steps:] for row in range(rows)]),
+            "step_s": np.full(rows, 300.0),
+            "capacity": np.full(rows, 12.0),
+            "policy": np.array(["hybrid", "reactive", "proactive"][:rows], dtype=object),
+        }
+
+    return Subject(tiny_scaling.tiny_model(), [request(1, 400), request(3, 500), request(2, 40)])
+
+
 def doubling() -> Subject:
     sizes = ((1, 2), (3, 2), (2, 2))
     return Subject(DoublingModel(), [{"bandwidth_mbps": np.ones(size)} for size in sizes])
 
 
-SUBJECTS = {"patterns": patterns, "doubling": doubling}
+SUBJECTS = {"patterns": patterns, "scaling": scaling, "doubling": doubling}
 
 
 @pytest.fixture(scope="module", params=sorted(SUBJECTS))

@@ -49,7 +49,7 @@ class ForecastConfig(BaseModel):
     """Fewest rows in a leaf."""
     l2: float = Field(default=5.0, ge=0)
     """Shrinks leaves."""
-    most_origins_per_series: int = Field(default=10_000, ge=100)
+    most_origins_per_series: int = Field(default=6_000, ge=100)
     """Long series are thinned to this many origins."""
     member_rounds: int = Field(default=80, ge=2, le=2000)
     """Trees of the forest and of the boosted mean."""
@@ -91,7 +91,7 @@ class PolicyConfig(BaseModel):
     """With `headroom_ratio`: smaller changes than this share are not made."""
     scale_in_wait_s: float = Field(default=0.0, ge=0, le=DAY_S)
     """Capacity falls only to the highest that was wanted during this time."""
-    moves_per_day: float = Field(default=45.0, gt=0, le=1440)
+    moves_per_day: float = Field(default=50.0, gt=0, le=1440)
     """Changes a day that hysteresis aims at."""
 
 
@@ -107,7 +107,7 @@ def default_policies() -> dict[PolicyName, PolicyConfig]:
         "performance_optimized": PolicyConfig(
             budget_ratio=0.001, hold_steps=3, floor_ratio=1.1, scale_in_wait_s=3600
         ),
-        "hybrid": PolicyConfig(floor_ratio=1.0),
+        "hybrid": PolicyConfig(floor_ratio=1.02, scale_in_wait_s=600),
     }
 
 
@@ -123,7 +123,7 @@ class ScalingConfig(BaseModel):
     """Nominal share of demand inside [lower, upper]."""
     boot_delay_s: float = Field(default=600.0, gt=0, le=HORIZON_S)
     """Default time between an order and its arrival."""
-    risk_days: float = Field(default=7.0, ge=0.5, le=28)
+    risk_days: float = Field(default=10.0, ge=0.5, le=28)
     """Past over which the margin is calibrated."""
     time_of_day_weight: float = Field(default=0.5, ge=0, le=1)
     """Weight of the same time of day in that calibration; 0: all times count alike."""

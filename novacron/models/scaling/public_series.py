@@ -18,6 +18,18 @@ CALIBRATION_RATIO: Final = 1 / 5
 """Newest share of what is before the test part: margins and weights are chosen on it."""
 LONGEST_CALIBRATION_DAYS: Final = 7
 FLEETS: Final = ("azure", "google", "alibaba")
+PUBLIC_FILES: Final = (
+    *(f"vm_dc_aggregate/{name}.parquet" for name in ("azure_v2_300s", "google2019_300s")),
+    "vm_dc_aggregate/alibaba2018_300s.parquet",
+    "vm_bitbrains/fleet_5min.parquet",
+    "vm_bitbrains/vm_5min.parquet",
+    "vm_bitbrains/vm_summary_julaug.parquet",
+    "scale_genai2026/requests_10min.parquet",
+)
+PUBLIC_SETS: Final = (
+    "real series: fleets of Azure 2019, Google 2019, Alibaba 2018 and Bitbrains, Bitbrains VMs, "
+    "requests of a generative service"
+)
 _VMS: Final = 2
 _LEAST_VM_MEAN_RATIO: Final = 0.1
 
