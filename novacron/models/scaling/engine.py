@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from novacron.errors import (
     ArtifactError,
@@ -20,7 +21,7 @@ from novacron.models.bundles import load_bundle
 from novacron.models.scaling.advice import Asked, advise, fallback_of, forecast_hour
 from novacron.models.scaling.answering import Context, to_decision, to_forecast
 from novacron.models.scaling.answers import DemandForecast, ReplayResult, ScalingDecision
-from novacron.models.scaling.config import POLICIES, PolicyName, ScalingConfig
+from novacron.models.scaling.config import POLICIES, PolicyName, Prices, ScalingConfig
 from novacron.models.scaling.demand import Demand, to_demand
 from novacron.models.scaling.deployment import Deployment
 from novacron.models.scaling.fit import FitPart, fit_scaling
@@ -28,6 +29,8 @@ from novacron.models.scaling.frames import RESOURCES, resource_series
 from novacron.models.scaling.model import ScalingModel
 from novacron.models.scaling.outlook import delay_steps
 from novacron.models.scaling.replay import elasticity, replay
+
+Floats = NDArray[np.float64]
 
 CALIBRATION_RATIO: Final = 0.25
 """Newest share of a history on which weights and margins are set instead of trees."""
@@ -225,18 +228,7 @@ class PredictiveScalingEngine:
             delay=delay_steps(delay_s, demand.step_s),
             start=demand.day_steps // 2,
         )
-        scored_T = capacity_T.copy()
-        scored_T[: demand.day_steps if score_from is None else score_from] = np.nan
-        return ReplayResult(
-            policy=policy,
-            boot_delay_s=delay_s,
-            capacity=capacity_T,
-            demand=demand.value_T,
-            step_s=demand.step_s,
-            score=elasticity(
-                demand.value_T, scored_T, step_s=demand.step_s, prices=self._config.prices
-            ),
-        )
+        return _scored(capacity_T, demand, policy, delay_s, self._config.prices, score_from)
 
     def _fitted(self) -> ScalingModel:
         if self._model is None:
@@ -296,3 +288,23 @@ def _deployment_of(deployment: Deployment | float | None, name: str) -> Deployme
             remedy=f"{name!r} is no ratio of what is provisioned, so capacity cannot be guessed.",
         )
     return Deployment(size=1.0 if deployment is None else float(deployment))
+
+
+def _scored(
+    capacity_T: Floats,
+    demand: Demand,
+    policy: PolicyName,
+    delay_s: float,
+    prices: Prices,
+    score_from: int | None,
+) -> ReplayResult:
+    scored_T = capacity_T.copy()
+    scored_T[: demand.day_steps if score_from is None else score_from] = np.nan
+    return ReplayResult(
+        policy=policy,
+        boot_delay_s=delay_s,
+        capacity=capacity_T,
+        demand=demand.value_T,
+        step_s=demand.step_s,
+        score=elasticity(demand.value_T, scored_T, step_s=demand.step_s, prices=prices),
+    )
