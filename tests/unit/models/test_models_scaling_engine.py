@@ -214,7 +214,7 @@ def test_policies_give_different_decisions_about_the_same_moment(engine):
 
 def test_an_unknown_policy_names_the_nearest(engine, history):
     with pytest.raises(UnknownNameError, match="hybrid"):
-        engine.decide(history, step_s=300, deployment=5.0, policy="hybird")
+        engine.decide(history, step_s=300, deployment=5.0, policy="hybrids")
 
 
 def test_less_than_a_day_is_answered_by_a_named_rule_that_takes_nothing_away(engine):
