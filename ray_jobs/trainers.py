@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TRAINERS: Final[dict[str, str]] = {
     "anomaly": "ray_jobs.anomaly_trainer",
     "bandwidth": "ray_jobs.bandwidth_trainer",
+    "capacity": "ray_jobs.capacity_trainer",
     "patterns": "ray_jobs.patterns_trainer",
     "scaling": "ray_jobs.scaling_trainer",
 }

@@ -15,6 +15,7 @@ MANIFEST: Final = "bundle.json"
 LOADERS: Final[dict[str, str]] = {
     "anomaly": "novacron.models.anomaly.bundle",
     "bandwidth": "novacron.models.bandwidth.bundle",
+    "capacity": "novacron.models.capacity.bundle",
     "patterns": "novacron.models.patterns.bundle",
     "scaling": "novacron.models.scaling.bundle",
 }

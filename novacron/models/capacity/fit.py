@@ -58,6 +58,7 @@ class FitConfig(BaseModel):
     trials: int = Field(default=4, ge=1, le=6)
     """Trials before each of those origins."""
     members: tuple[str, ...] = MEMBERS
+    """Who takes part; the trainer puts those of the planner here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -273,3 +273,27 @@ def _finish(value_T: Floats, start_s: float, step_s: int, notes: dict[str, int])
         step_s=step_s,
         notes=notes | ({"gaps": gaps} if gaps else {}),
     )
+
+
+def busy_hours(history: History) -> History:
+    """Return the busiest hour of each whole day of an hourly history.
+
+    A day counts where at least half of its hours are present. What fills a machine is its busy
+    hour, not its mean.
+
+    Raises:
+        SchemaError: No day has enough hours.
+    """
+    day_T = pd.Series(history.value_T, index=history.index()).resample("1D")
+    count = day_T.count()
+    peak = day_T.max().where(count >= DAY_S // HOUR_S * _FULL_BUCKET_RATIO)
+    if peak.notna().sum() == 0:
+        raise SchemaError(
+            field="history", got="no whole day", expected="days of at least 12 hours"
+        )
+    kept = np.flatnonzero(peak.notna().to_numpy())
+    peak = peak.iloc[kept[0] : kept[-1] + 1]
+    start = peak.index[0].to_pydatetime().replace(tzinfo=UTC)
+    notes = dict(history.notes) | {"busy_hours_of_days": len(peak)}
+    value_T = peak.to_numpy(dtype=np.float64).astype(np.float64)
+    return History(value_T=value_T, start=start, step_s=DAY_S, notes=notes)

@@ -88,9 +88,10 @@ def forecast_prophet(
 
 
 def _model(*, days: float, hourly: bool, yearly: bool, frame: pd.DataFrame | None) -> Any:
+    _quiet()
     from prophet import Prophet
 
-    model = Prophet(
+    return Prophet(
         growth="linear",
         changepoint_range=_CHANGE_RANGE,
         yearly_seasonality=_YEARLY_ORDER if yearly else False,
@@ -99,8 +100,6 @@ def _model(*, days: float, hourly: bool, yearly: bool, frame: pd.DataFrame | Non
         holidays=frame,
         uncertainty_samples=0,
     )
-    _quiet()  # only now: making a model imports cmdstanpy, which sets its level itself
-    return model
 
 
 def _damped(trend_H: Floats, horizon: int, step_days: float, days: float) -> Floats:
@@ -143,6 +142,9 @@ def _days_of(country: str, subdivision: str | None, years: tuple[int, ...]) -> M
 
 @cache
 def _quiet() -> None:
-    # One line per fit and series: thousands of lines that say nothing.
+    # One line per fit and series: thousands of lines that say nothing. A logger that has a handler
+    # is left alone by cmdstanpy.
     for name in ("cmdstanpy", "prophet"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.setLevel(logging.ERROR)

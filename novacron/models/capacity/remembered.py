@@ -1,12 +1,14 @@
 """Members whose answers are kept on disk: trials of one origin are forecasts of an earlier one.
 
 Training and benchmarks ask for the same forecasts again and again; a killed run goes on from what
-is there. The folder is only right for the code that wrote it: name it after the code.
+is there. Answers of other code are never found: they lie in another folder.
 """
 
 import hashlib
 import json
 import os
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,18 @@ from novacron.models.capacity.link import Link
 from novacron.models.capacity.members import Forecasts, MemberForecast, Members
 
 _NOT_KEPT: Final = "boosted"
+_CODE: Final = ("history", "link", "seasons", "members", "prophet_member", "decomposed")
+_LIBRARIES: Final = ("prophet", "statsmodels", "holidays", "numpy", "pandas")
+
+
+@cache
+def code_key() -> str:
+    """Return a short digest of the code and the libraries behind an answer."""
+    digest = hashlib.sha256()
+    for name in _CODE:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    digest.update(" ".join(version(name) for name in _LIBRARIES).encode())
+    return digest.hexdigest()[:12]
 
 
 class RememberedMembers:
@@ -24,7 +38,7 @@ class RememberedMembers:
 
     Args:
         members: Whom to ask.
-        folder: Where answers are kept, one small file each.
+        folder: Where answers are kept, one small file each, below the key of the code.
     """
 
     def __init__(self, members: Members, folder: Path) -> None:
@@ -39,8 +53,8 @@ class RememberedMembers:
             holidays=members.holidays,
         )
         self.names = members.names
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder / code_key()
+        self._folder.mkdir(parents=True, exist_ok=True)
 
     def forecast(self, history: History, link: Link, horizon: int) -> Forecasts:
         """See `Members.forecast`."""
