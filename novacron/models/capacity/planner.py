@@ -79,6 +79,11 @@ class CapacityPlanner:
         return cls(model=_load(directory), version=version)
 
     @property
+    def model(self) -> CapacityModel:
+        """The model behind the answers."""
+        return self._model
+
+    @property
     def is_trained(self) -> bool:
         """Whether a history was given."""
         return bool(self._histories)

@@ -1,0 +1,113 @@
+"""What the capacity ensemble is compared with: every forecaster as anyone would run it.
+
+AutoETS and AutoTheta are chosen among the models of statsmodels: the packages that carry these names
+do not install beside pandas 3. Legend: T history steps, H steps ahead.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from novacron.models.capacity.history import DAY_S, History
+from novacron.models.capacity.seasons import fill_gaps, phase_mean, steps_per_week
+
+Floats = NDArray[np.float64]
+
+_MOST_STEPS: Final = {DAY_S: 1_500, 3_600: 1_008}
+"""Newest steps that ETS and Theta are fitted on: four years of days, six weeks of hours."""
+_FIT_ERRORS: Final = (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError)
+
+
+def weekday_mean(history: History, horizon: int) -> Floats:
+    """Mean of the last four weeks at the same phase of the week."""
+    return phase_mean(history.value_T, steps_per_week(history.step_s), horizon)
+
+
+def seasonal_naive(history: History, horizon: int) -> Floats:
+    """The last week again."""
+    week = steps_per_week(history.step_s)
+    return np.resize(fill_gaps(history.value_T, week)[-week:], horizon)
+
+
+def default_prophet(history: History, horizon: int) -> tuple[Floats, Mapping[float, Any]]:
+    """Prophet with all its defaults, and its own 80 and 95 % intervals."""
+    from prophet import Prophet
+
+    index = history.index(horizon)
+    model = Prophet(interval_width=0.95)
+    model.fit(pd.DataFrame({"ds": index[: len(history)], "y": history.value_T}))
+    future = pd.DataFrame({"ds": index[len(history) :]})
+    told = model.predict(future)
+    samples = model.predictive_samples(future)["yhat"]
+    inner = (np.quantile(samples, 0.1, axis=1), np.quantile(samples, 0.9, axis=1))
+    outer = (np.asarray(told.yhat_lower), np.asarray(told.yhat_upper))
+    return np.asarray(told.yhat), {0.80: inner, 0.95: outer}
+
+
+def auto_ets(history: History, horizon: int) -> Floats:
+    """The exponential smoothing model of least AICc, season of a week of days or a day of hours."""
+    from statsmodels.tsa.exponential_smoothing.ets import ETSModel
+
+    value_T, season = _end(history)
+    positive = bool(value_T.min() > 0)
+    fits = []
+    for error, trend, seasonal in product(
+        ("add", "mul") if positive else ("add",),
+        (None, "add", "damped"),
+        (None, "add", "mul") if positive else (None, "add"),
+    ):
+        if error == "add" and seasonal == "mul":
+            continue  # unstable, left out by every automatic choice
+        try:
+            model = ETSModel(
+                value_T, error=error, trend=None if trend is None else "add",
+                damped_trend=trend == "damped", seasonal=seasonal,
+                seasonal_periods=season if seasonal else None,
+            )  # fmt: skip
+            fits.append(model.fit(disp=False, maxiter=100))
+        except _FIT_ERRORS:
+            continue
+    usable = [fit for fit in fits if np.isfinite(fit.aicc)]
+    best = min(usable, key=lambda fit: fit.aicc)
+    return np.asarray(best.forecast(horizon), dtype=np.float64)
+
+
+def auto_theta(history: History, horizon: int) -> Floats:
+    """The Theta model (theta, kind of season) that did best on the last horizon of the history."""
+    value_T, season = _end(history)
+    held = min(horizon, len(value_T) // 3)
+    choices = [
+        (theta, kind)
+        for theta in (1.5, 2.0, 3.0)
+        for kind in (("additive", "multiplicative") if value_T.min() > 0 else ("additive",))
+    ]
+
+    def loss(choice: tuple[float, str]) -> float:
+        said = _theta(value_T[:-held], season, held, *choice)
+        return float(np.mean(np.abs(said - value_T[-held:])))
+
+    return _theta(value_T, season, horizon, *min(choices, key=loss))
+
+
+def _theta(value_T: Floats, season: int, horizon: int, theta: float, kind: str) -> Floats:
+    from statsmodels.tsa.forecasting.theta import ThetaModel
+
+    model = ThetaModel(pd.Series(value_T), period=season, method=kind)
+    return np.asarray(model.fit().forecast(horizon, theta=theta), dtype=np.float64)
+
+
+def _end(history: History) -> tuple[Floats, int]:
+    whole_T = fill_gaps(history.value_T, steps_per_week(history.step_s))
+    return whole_T[-_MOST_STEPS[history.step_s] :], 7 if history.step_s == DAY_S else 24
+
+
+POINT_BASELINES: Final[Mapping[str, Callable[[History, int], Floats]]] = {
+    "weekday_mean": weekday_mean,
+    "seasonal_naive": seasonal_naive,
+    "auto_ets": auto_ets,
+    "auto_theta": auto_theta,
+}
