@@ -17,8 +17,8 @@ from novacron.models.capacity.seasons import fill_gaps, phase_mean, steps_per_we
 
 Floats = NDArray[np.float64]
 
-_MOST_STEPS: Final = {DAY_S: 1_500, 3_600: 1_008}
-"""Newest steps that ETS and Theta are fitted on: four years of days, six weeks of hours."""
+_MOST_STEPS: Final = {DAY_S: 730, 3_600: 504}
+"""Newest steps that ETS and Theta are fitted on: two years of days, three weeks of hours."""
 _FIT_ERRORS: Final = (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError)
 
 

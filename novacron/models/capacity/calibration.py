@@ -90,10 +90,10 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
-            "growth": [round(float(value), 6) for value in self.growth_H],
-            "score": [round(float(value), 6) for value in self.score_R],
-            "lasting": round(self.lasting, 6),
-            "fading": round(self.fading, 6),
+            "growth": self.growth_H.tolist(),
+            "score": self.score_R.tolist(),
+            "lasting": self.lasting,
+            "fading": self.fading,
         }
 
     @classmethod

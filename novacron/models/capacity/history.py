@@ -204,14 +204,16 @@ def _on_grid(value_N: Floats, t_N: Floats, notes: dict[str, int]) -> History:
     if t_N.size < 2:
         raise SchemaError(field="history", got="1 sample", expected="at least a week of samples")
     native_s = float(np.median(np.diff(t_N)))
-    if native_s > DAY_S * 1.01:
+    if native_s > 1.25 * DAY_S:
         raise OutOfRangeError(
             field="history.index",
             got=f"a step of {native_s / DAY_S:.1f} days",
             expected="samples at least once a day",
         )
-    if abs(native_s - HOUR_S) < 1 or abs(native_s - DAY_S) < 60:
-        return _placed(value_N, t_N, HOUR_S if native_s < 2 * HOUR_S else DAY_S, notes)
+    if native_s > 0.75 * DAY_S:
+        return _placed(value_N, t_N, DAY_S, notes)
+    if abs(native_s - HOUR_S) < 1:
+        return _placed(value_N, t_N, HOUR_S, notes)
     if native_s < HOUR_S:
         return _averaged(value_N, t_N, HOUR_S, notes | {"averaged_to_hours": t_N.size}, native_s)
     return _averaged(value_N, t_N, DAY_S, notes | {"averaged_to_days": t_N.size}, native_s)

@@ -249,7 +249,7 @@ def prior_to_dict(prior: GridPrior) -> dict[str, Any]:
         "horizon": prior.horizon,
         "weights": dict(prior.weights),
         "trust": prior.trust,
-        "error_per_change": round(prior.error_per_change, 6),
+        "error_per_change": prior.error_per_change,
         "short": prior.short.to_dict(),
         "long": prior.long.to_dict(),
     }
