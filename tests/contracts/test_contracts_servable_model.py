@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_scaling
 from doubling_model import DoublingModel
+from tiny_capacity import tiny_capacity
 
 from novacron.errors import ArtifactError, NovacronError, SchemaError
 from novacron.models.base import ServableModel
@@ -54,12 +55,34 @@ def scaling() -> Subject:
     return Subject(tiny_scaling.tiny_model(), [request(1, 400), request(3, 500), request(2, 40)])
 
 
+def capacity() -> Subject:
+    rng = np.random.default_rng(0)
+
+    def request(rows, days):
+        return {
+            "demand": 100 + 10 * rng.random((rows, days)) + np.arange(days) % 7,
+            "step_s": np.full(rows, 86_400.0),
+            "start_s": np.full(rows, 1.7e9),
+            "is_present": rng.random((rows, days)) < 0.9,
+            "warning": np.full(rows, 112.0),
+        }
+
+    return Subject(
+        tiny_capacity("weekday_mean", "boosted"), [request(1, 60), request(2, 90), request(1, 45)]
+    )
+
+
 def doubling() -> Subject:
     sizes = ((1, 2), (3, 2), (2, 2))
     return Subject(DoublingModel(), [{"bandwidth_mbps": np.ones(size)} for size in sizes])
 
 
-SUBJECTS = {"patterns": patterns, "scaling": scaling, "doubling": doubling}
+SUBJECTS = {
+    "capacity": capacity,
+    "patterns": patterns,
+    "scaling": scaling,
+    "doubling": doubling,
+}
 
 
 @pytest.fixture(scope="module", params=sorted(SUBJECTS))
