@@ -61,7 +61,7 @@ SCHEMA: Final = pa.schema(
 null. Days to the warning are null where the quantile lies beyond the horizon."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class PlanWork:
     """What a unit does; it travels to the workers, the model's folder does not."""
 
