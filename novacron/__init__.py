@@ -16,6 +16,7 @@ _PUBLIC: Final[dict[str, str]] = {
     "CapacityPlanner": "novacron.models.capacity.planner",
     "PredictiveScalingEngine": "novacron.models.scaling.engine",
     "PatternRecognizer": "novacron.models.patterns.recognizer",
+    "WorkloadOptimizer": "novacron.models.placement.optimizer",
 }
 
 

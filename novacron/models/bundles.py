@@ -18,6 +18,7 @@ LOADERS: Final[dict[str, str]] = {
     "capacity": "novacron.models.capacity.bundle",
     "patterns": "novacron.models.patterns.bundle",
     "scaling": "novacron.models.scaling.bundle",
+    "placement": "novacron.models.placement.bundle",
 }
 
 
