@@ -24,6 +24,7 @@ TRAINERS: Final[dict[str, str]] = {
     "capacity": "ray_jobs.capacity_trainer",
     "patterns": "ray_jobs.patterns_trainer",
     "scaling": "ray_jobs.scaling_trainer",
+    "placement": "ray_jobs.placement_trainer",
 }
 
 

@@ -1,8 +1,8 @@
 """From factors to the columns that the models see: one function for training and for requests.
 
 Legend: N rows, F factors, C columns. A column holds a factor's value, or 0 where it is absent, and
-a second column says whether it is there; scikit-learn's trees take no NaN. Where a factor was never
-absent in training it has no second column; where it was never there it has none at all.
+a second column says whether it is there; scikit-learn's trees take no NaN. A factor that was never
+there in training has no column at all.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from novacron.errors import SchemaError
 from novacron.models.placement.ages import AGE_EDGES_S, GRID_S
-from novacron.models.placement.factors import FACTORS, NAMES, PLACE
+from novacron.models.placement.factors import FACTORS, NAMES, PLACE, factor
 from novacron.models.placement.fleet import Fleet
 from novacron.models.placement.lifetimes import NAMES as LIFETIME_NAMES
 from novacron.models.placement.workload import RESOURCES, Workload
@@ -73,15 +73,15 @@ class Columns:
     flagged: tuple[str, ...]
 
     @classmethod
-    def of(cls, raw_NR: Floats) -> Self:
-        """Take the columns that vary in training rows."""
+    def of(cls, raw_NR: Floats, *, may_be_absent: bool = True) -> Self:
+        """Take the columns that are there in some training row.
+
+        `may_be_absent` gives every optional factor its second column.
+        """
         given_NR = np.isfinite(raw_NR)
-        places = range(len(RAW))
-        seen = [place for place in places if given_NR[:, place].any()]
-        return cls(
-            valued=tuple(RAW[place] for place in seen),
-            flagged=tuple(RAW[place] for place in seen if not given_NR[:, place].all()),
-        )
+        valued = [name for place, name in enumerate(RAW) if given_NR[:, place].any()]
+        optional = [name for name in valued if name in PLACE and not factor(name).is_required]
+        return cls(valued=tuple(valued), flagged=tuple(optional) if may_be_absent else ())
 
     @property
     def names(self) -> tuple[str, ...]:

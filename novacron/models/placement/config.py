@@ -71,9 +71,11 @@ class LifetimeConfig(BaseModel):
     learning_rate: float = Field(default=0.07, gt=0, le=1)
     half_life_s: float = Field(default=86_400.0, ge=600, le=1e8)
     """Of what a cluster remembers of lifetimes."""
-    train_ratio: float = Field(default=0.45, gt=0.1, lt=0.9)
-    """Share of the time with known lifetimes that is learned from; the gate is set on its last
-    third, figures are taken after it."""
+    train_ratio: float = Field(default=0.3, gt=0.1, lt=0.9)
+    """Share of the time with known lifetimes that is learned from; the rule takes over after it."""
+    settle_ratio: float = Field(default=0.4, ge=0, lt=0.9)
+    """Share of the time after training that passes before figures are taken: what best fit placed
+    before has to leave first."""
     clusters: int = Field(default=6, ge=1, le=1000)
     """Batches are dealt out to this many clusters, which share no batch."""
     rules: tuple[tuple[GateRule, float], ...] = (("buckets", 600.0), ("linear", 12_000.0))

@@ -23,6 +23,7 @@ LEVELS: Final = 3
 """Same size; same size and count; same size, count and batch."""
 _FIRST_ROWS: Final = 256
 _LARGEST_EXPONENT: Final = 200.0
+_MOST_EXPONENT: Final = 1000.0
 _RATE_HALF_LIFE_S: Final = 3600.0
 _NEVER_S: Final = 1e6
 
@@ -187,10 +188,10 @@ class LifetimeHistory:
             one.ended_MK[row, age_bin] += ended * weight
 
     def _weight(self, at_s: float) -> float:
-        return float(2.0 ** ((at_s - self._zero_s) / self.half_life_s))
+        return _power((at_s - self._zero_s) / self.half_life_s)
 
     def _rate_weight(self, at_s: float) -> float:
-        return float(2.0 ** ((at_s - self._zero_s) / _RATE_HALF_LIFE_S))
+        return _power((at_s - self._zero_s) / _RATE_HALF_LIFE_S)
 
     def _rescale(self) -> None:
         """Move the zero of time before the weights outgrow a double."""
@@ -202,6 +203,11 @@ class LifetimeHistory:
             one.ended_MK /= slow
             one.arrivals_M /= fast
         self._zero_s = self.now_s
+
+
+def _power(exponent: float) -> float:
+    # What was seen so many half-lives ago counts nothing.
+    return float(2.0 ** min(exponent, _MOST_EXPONENT))
 
 
 def kinds_of_batch(sizes: Iterable[tuple[float, float]]) -> dict[Kind, int]:

@@ -191,7 +191,7 @@ def fit_outcomes(
     The intervals are split conformal (Lei et al. 2018), on the grades.
     """
     train, calibrate, _ = split(examples)
-    columns = Columns.of(train.raw_NR)
+    columns = Columns.of(train.raw_NR, may_be_absent=config.absent_ratio > 0)
     x_NC = columns.matrix(train.raw_NR)
     performance = fit_sklearn(x_NC, train.grade_NT[:, :3], columns.names, config.performance, seed)
     efficiency = fit_lightgbm(x_NC, train.grade_NT[:, 3], columns.names, config.resource, seed)

@@ -37,7 +37,7 @@ Rule = Literal[
     "lifetime_oracle",
 ]
 DUST: Final = 1e-9
-REFRESH_S: Final = 300.0
+REFRESH_S: Final = 900.0
 """Workloads that are alive are asked about again when this much time has passed."""
 _BEYOND_S: Final = 4 * 86_400.0
 """An end that nobody knows, because it lies after the trace, is taken as this long after it."""

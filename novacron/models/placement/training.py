@@ -1,15 +1,15 @@
 """Fits everything: outcome models on simulated placements, the lifetime model on earlier days.
 
-The gate in front of the lifetime model is set by replaying the last third of the training time:
-the rule that keeps the fewest nodes in use is taken if it beats best fit there in most clusters,
-else best fit packs.
+The gate in front of the lifetime model is set by replays within the training time; see
+`choose_gate`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from novacron.models.placement.ages import Curves
 from novacron.models.placement.arrivals import Requests, azure_requests, clusters, follow
@@ -24,7 +24,7 @@ from novacron.models.placement.lifetimes import (
 )
 from novacron.models.placement.outcomes import OutcomeModels, draw_examples, fit_outcomes
 from novacron.models.placement.packing import OFF, Gate
-from novacron.models.placement.replay import Lifetimes, Nodes, Replay, Replayed, Rule
+from novacron.models.placement.replay import Lifetimes, Nodes, Replay
 from novacron.models.placement.worlds import Sizes
 from novacron.telemetry.datasets.placement import AZURE_V1_FILE, GPU_NODES_FILE, GPU_PODS_FILE
 
@@ -33,8 +33,6 @@ HOST: Final = (48.0, 192.0, 0.0, 0.0, 0.0)
 HOSTS: Final = 400
 """More than any rule needs for a cluster of the trace."""
 _VALIDATED_SHARE: Final = 1 / 3
-_TAKEOVER_SHARE: Final = 0.2
-"""Share of the time before scoring at which a rule takes over from best fit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,29 +40,23 @@ class Times:
     """When what is known, in seconds of the trace."""
 
     begins_s: float
-    fitted_s: float
-    """The model that the gate is set with knows nothing after this."""
     trained_s: float
-    """The model that is kept knows nothing after this."""
+    """The model knows nothing after this; rules take over from best fit here."""
+    scored_s: float
+    """Test figures are averages from here on."""
     cut_s: float
 
     @classmethod
     def of(cls, requests: Requests, config: LifetimeConfig) -> "Times":
         """Split the time of a trace."""
         begins_s = float(requests.arrived_s[0])
-        span_s = requests.cut_s - begins_s
-        trained_s = begins_s + config.train_ratio * span_s
+        trained_s = begins_s + config.train_ratio * (requests.cut_s - begins_s)
         return cls(
             begins_s=begins_s,
-            fitted_s=trained_s - _VALIDATED_SHARE * (trained_s - begins_s),
             trained_s=trained_s,
+            scored_s=trained_s + config.settle_ratio * (requests.cut_s - trained_s),
             cut_s=requests.cut_s,
         )
-
-    @property
-    def scored_s(self) -> float:
-        """Test figures are averages from here on; rules take over at `trained_s`."""
-        return self.trained_s + _TAKEOVER_SHARE * (self.cut_s - self.trained_s)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,17 +64,22 @@ class Followed:
     """One cluster with what was known of each group when it arrived."""
 
     requests: Requests
+    nodes: Nodes
     features: GroupFeatures
-    group_N: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    group_N: NDArray[np.int64]
+
+
+def follow_cluster(part: Requests, nodes: Nodes, config: LifetimeConfig) -> Followed:
+    """Live through the requests of one cluster."""
+    features, group_N = follow(part, config.half_life_s)
+    return Followed(requests=part, nodes=nodes, features=features, group_N=group_N)
 
 
 def follow_clusters(requests: Requests, config: LifetimeConfig) -> list[Followed]:
-    """Deal batches out to clusters and live through each."""
-    made = []
-    for part in clusters(requests, config.clusters, config.seed):
-        features, group_N = follow(part, config.half_life_s)
-        made.append(Followed(requests=part, features=features, group_N=group_N))
-    return made
+    """Deal batches out to clusters of equal hosts and live through each."""
+    nodes = Nodes.alike(HOSTS, HOST)
+    dealt = clusters(requests, config.clusters, config.seed)
+    return [follow_cluster(part, nodes, config) for part in dealt]
 
 
 def fit_until(parts: list[Followed], until_s: float, config: LifetimeConfig) -> LifetimeModel:
@@ -131,65 +128,39 @@ def curves_of(part: Followed, model: LifetimeModel) -> Lifetimes:
     )
 
 
-def replay_part(
-    requests: Requests,
-    rule: Rule,
-    *,
-    starts_s: float,
-    score_from_s: float,
-    lifetimes: Lifetimes | None = None,
-    gate: Gate = OFF,
-) -> Replayed:
-    """Replay one cluster on as many hosts as it needs."""
-    return Replay(
-        requests,
-        Nodes.alike(HOSTS, HOST),
-        rule,
-        starts_s=starts_s,
-        score_from_s=score_from_s,
-        lifetimes=lifetimes,
-        gate=gate,
-    ).run()
-
-
 def choose_gate(parts: list[Followed], times: Times, config: LifetimeConfig) -> Gate:
-    """Set the gate on the last third of the training time; `OFF` where lifetimes do not pay.
+    """Set the gate within the training time; `OFF` where lifetimes do not pay.
 
-    Two clusters are replayed with a model that knows nothing after `times.fitted_s`.
+    The first third of the clusters is replayed up to the end of training under each rule, with a
+    model that learned from the other clusters: no batch is on both sides. The last third of the
+    time counts. A rule must beat best fit in every one of these clusters, or best fit stays.
     """
-    model = fit_until(parts, times.fitted_s, config)
-    judged = parts[:2]
-    span_s = times.trained_s - times.fitted_s
-    active: dict[Gate, list[float]] = {}
+    judged = parts[: max(1, len(parts) // 3)]
+    model = fit_until(parts[len(judged) :] or parts, times.trained_s, config)
+    score_from_s = times.trained_s - _VALIDATED_SHARE * (times.trained_s - times.begins_s)
+    gates = [
+        Gate(rule=rule, scale_s=scale_s, least_gain=gain)
+        for rule, scale_s in config.rules
+        for gain in config.least_gains
+    ]
+    active: dict[Gate, list[float]] = {gate: [] for gate in (OFF, *gates)}
     for part in judged:
-        early = part.requests.take(part.requests.arrived_s < times.trained_s)
-        group_N = part.group_N[part.requests.arrived_s < times.trained_s]
-        known = Requests(
-            **{
-                name: getattr(early, name)
-                for name in early.__dataclass_fields__
-                if name != "cut_s"
-            },
-            cut_s=times.trained_s,
-        )
-        known_lives = Lifetimes(curves=curves_of(part, model).curves, group_N=group_N)
-        gates = [
-            Gate(rule=rule, scale_s=scale_s, least_gain=gain)
-            for rule, scale_s in config.rules
-            for gain in config.least_gains
-        ]
-        for gate in (OFF, *gates):
-            found = replay_part(
+        early_N = part.requests.arrived_s < times.trained_s
+        known = replace(part.requests.take(early_N), cut_s=times.trained_s)
+        lives = Lifetimes(curves=curves_of(part, model).curves, group_N=part.group_N[early_N])
+        for gate, found in active.items():
+            run = Replay(
                 known,
+                part.nodes,
                 "lifetime",
-                starts_s=times.fitted_s,
-                score_from_s=times.fitted_s + _TAKEOVER_SHARE * span_s,
-                lifetimes=known_lives,
+                starts_s=times.begins_s,
+                score_from_s=score_from_s,
+                lifetimes=lives,
                 gate=gate,
-            )
-            active.setdefault(gate, []).append(found.active_nodes)
+            ).run()
+            found.append(run.active_nodes)
     best = min(active, key=lambda gate: sum(active[gate]))
-    pays = [a < b for a, b in zip(active[best], active[OFF], strict=True)]
+    pays = [one < other for one, other in zip(active[best], active[OFF], strict=True)]
     return best if all(pays) else OFF
 
 
