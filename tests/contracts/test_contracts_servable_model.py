@@ -10,12 +10,14 @@ import pytest
 import tiny_scaling
 from doubling_model import DoublingModel
 from tiny_capacity import tiny_capacity
+from tiny_placement import node, tiny_models, workload
 
 from novacron.errors import ArtifactError, NovacronError, SchemaError
 from novacron.models.base import ServableModel
 from novacron.models.bundles import LOADERS, load_bundle
 from novacron.models.patterns.config import PatternsConfig
 from novacron.models.patterns.fit import fit_patterns
+from novacron.models.placement.model import PlacementModel
 from novacron.models.tensor_checks import DTYPES
 
 
@@ -55,6 +57,20 @@ def scaling() -> Subject:
     return Subject(tiny_scaling.tiny_model(), [request(1, 400), request(3, 500), request(2, 40)])
 
 
+def placement() -> Subject:
+    def request(rows):
+        asked = [
+            json.dumps(workload(workload_id=f"w{row}", cpu_cores=row + 1)) for row in range(rows)
+        ]
+        offered = [json.dumps([node(number) for number in range(row + 2)]) for row in range(rows)]
+        return {
+            "workload": np.array(asked, dtype=object),
+            "nodes": np.array(offered, dtype=object),
+        }
+
+    return Subject(PlacementModel(tiny_models()), [request(1), request(3), request(2)])
+
+
 def capacity() -> Subject:
     rng = np.random.default_rng(0)
 
@@ -80,6 +96,7 @@ def doubling() -> Subject:
 SUBJECTS = {
     "capacity": capacity,
     "patterns": patterns,
+    "placement": placement,
     "scaling": scaling,
     "doubling": doubling,
 }

@@ -259,7 +259,7 @@ class Replay:
     def _at_arrival(self, number: int, at_s: float) -> Floats:
         if self.new_GG is not None and self.lifetimes is not None:
             return np.asarray(self.new_GG[self.lifetimes.group_N[number]])
-        return point_survival(self.known_end_N[number : number + 1], at_s)[0]
+        return np.asarray(point_survival(self.known_end_N[number : number + 1], at_s)[0])
 
     def _survival(self, number_N: Ints, at_s: float) -> Floats:
         if self.rule == "lifetime" and self.lifetimes is not None:

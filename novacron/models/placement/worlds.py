@@ -68,14 +68,14 @@ class Sizes:
 def draw_demand(sizes: Sizes, count: int, rng: np.random.Generator) -> Demand:
     """Draw workloads: real or round sizes, simulated usage.
 
-    CPU use is a Beta(2, 3) share of the request. A busy core moves 2.5 GB/s on average if its
+    CPU use is a Beta(3, 2) share of the request, 0.6 on average. A busy core moves 2.5 GB/s on average if its
     class is bound by memory and a fifth of that if not, and so on.
     """
     cores, memory_gb = sizes.request_N2[rng.integers(len(sizes.request_N2), size=count)].T
     kind = rng.choice(len(_CLASSES), size=count, p=[0.3, 0.2, 0.15, 0.15, 0.2])
     share_N4 = _CLASSES[kind] * rng.gamma(6, 1 / 6, size=(count, 4))
     share_N4 /= share_N4.sum(axis=1, keepdims=True)
-    busy = cores * rng.beta(2, 3, count)
+    busy = cores * rng.beta(3, 2, count)
     return Demand(
         cores=cores,
         memory_gb=memory_gb,

@@ -1,0 +1,183 @@
+"""Job slowdown under simulated contention, by placement rule, on paired fleets and jobs.
+
+Legend: H nodes, N jobs. Jobs arrive as a Poisson process and stay for exponential times; sizes of
+nodes and jobs are real where the traces are given. A job's slowdown is the mean over its stay of
+its time over that on a free reference node, taken at every arrival. Every rule sees the same fleets,
+jobs and times.
+"""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from novacron.models.placement.contention import Demand, NodeState, slowdown
+from novacron.models.placement.factors import NAMES
+from novacron.models.placement.fleet import Fleet
+from novacron.models.placement.optimizer import WorkloadOptimizer
+from novacron.models.placement.workload import Workload
+from novacron.models.placement.worlds import (
+    Hardware,
+    Sizes,
+    draw_demand,
+    draw_hardware,
+    node_factors,
+    with_residents,
+    workload_factors,
+)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+RULES: Final = ("random", "first_fit", "best_fit", "worst_fit", "least_loaded")
+OVERCOMMIT: Final = 2.0
+NODES: Final = 40
+_STAY_S: Final = 10_000.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """One fleet and its jobs."""
+
+    hardware: Hardware
+    work: Demand
+    arrived_N: Floats
+    end_N: Floats
+
+
+def draw_world(sizes: Sizes, load: float, jobs: int, seed: int) -> World:
+    """Draw a fleet and jobs that keep `load` of its cores busy on average, once it has filled."""
+    rng = np.random.default_rng([seed, 77])
+    hardware = draw_hardware(sizes, NODES, rng)
+    work = draw_demand(sizes, jobs, rng)
+    at_once = load * float(hardware.state.cores.sum()) / float(work.busy_cores.mean())
+    # The fleet begins half full, so that the jobs that are scored find it in its usual state.
+    arrived_N = np.sort(rng.uniform(0, _STAY_S * jobs / at_once, jobs))
+    early = int(min(at_once, jobs // 2))
+    arrived_N[:early] = 0.0
+    return World(
+        hardware=hardware,
+        work=work,
+        arrived_N=np.sort(arrived_N),
+        end_N=np.sort(arrived_N) + rng.exponential(_STAY_S, jobs),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """What became of the jobs of one world under one rule."""
+
+    slowdown: float
+    """Mean over jobs."""
+    p95: float
+    refused: int
+    jobs: int
+
+
+def run(world: World, rule: str, optimizer: WorkloadOptimizer | None, seed: int) -> Ran:
+    """Live through a world under one rule."""
+    work, rng = world.work, np.random.default_rng(seed)
+    jobs = len(work.cores)
+    node_N = np.full(jobs, -1)
+    total_N, looks_N = np.zeros(jobs), np.zeros(jobs)
+    ends: list[tuple[float, int]] = []
+    refused = 0
+    for job in range(jobs):
+        while ends and ends[0][0] <= world.arrived_N[job]:
+            node_N[heapq.heappop(ends)[1]] = -1
+        state = with_residents(world.hardware, node_N, work)
+        free_cores = state.cores * OVERCOMMIT - state.promised_cores
+        free_gb = state.memory_gb - state.promised_memory_gb
+        fits = np.flatnonzero((free_cores >= work.cores[job]) & (free_gb >= work.memory_gb[job]))
+        if not len(fits):
+            refused += 1
+            continue
+        if optimizer is None:
+            node_N[job] = _choose(rule, fits, state, free_cores, free_gb, rng)
+        else:
+            node_N[job] = _ask(optimizer, world, state, job)
+        heapq.heappush(ends, (float(world.end_N[job]), job))
+        _look(world, node_N, total_N, looks_N)
+    each_N = total_N[looks_N > 0] / looks_N[looks_N > 0]
+    return Ran(
+        slowdown=float(each_N.mean()),
+        p95=float(np.quantile(each_N, 0.95)),
+        refused=refused,
+        jobs=jobs,
+    )
+
+
+def _look(world: World, node_N: Ints, total_N: Floats, looks_N: Floats) -> None:
+    """Add the slowdown that each job has now; its own demand counts once."""
+    here_N = np.flatnonzero(node_N >= 0)
+    state = with_residents(world.hardware, node_N, world.work)
+    own = world.work.take(here_N)
+    at = state.take(node_N[here_N])
+    others = {name: getattr(at, name) for name in NodeState.__dataclass_fields__}
+    others |= {
+        "busy_cores": at.busy_cores - own.busy_cores,
+        "asked_memory_mbps": at.asked_memory_mbps - own.memory_mbps,
+        "asked_iops": at.asked_iops - own.iops,
+        "asked_network_mbps": at.asked_network_mbps - own.network_mbps,
+        "promised_cores": at.promised_cores - own.cores,
+    }
+    total_N[here_N] += slowdown(NodeState(**others), own)
+    looks_N[here_N] += 1
+
+
+def _choose(
+    rule: str,
+    fits: Ints,
+    state: NodeState,
+    free_cores: Floats,
+    free_gb: Floats,
+    rng: np.random.Generator,
+) -> int:
+    cpu = free_cores[fits] / (state.cores[fits] * OVERCOMMIT)
+    left = cpu + free_gb[fits] / state.memory_gb[fits]
+    rules: dict[str, Callable[[], int]] = {
+        "random": lambda: int(rng.integers(len(fits))),
+        "first_fit": lambda: 0,
+        "best_fit": lambda: int(left.argmin()),
+        "worst_fit": lambda: int(left.argmax()),
+        "least_loaded": lambda: int((state.busy_cores[fits] / state.cores[fits]).argmin()),
+    }
+    return int(fits[rules[rule]()])
+
+
+def fleet_of(hardware: Hardware, state: NodeState) -> Fleet:
+    """Return what an operator knows of a world's nodes."""
+    factor_HF = node_factors(hardware, state, OVERCOMMIT)
+    count = len(state.cores)
+    free_HR = np.full((count, 5), np.nan)
+    free_HR[:, 0] = state.cores * OVERCOMMIT - state.promised_cores
+    free_HR[:, 1] = state.memory_gb - state.promised_memory_gb
+    free_HR[:, 3] = factor_HF[:, NAMES.index("network_bandwidth")]
+    total_HR = np.full((count, 5), np.nan)
+    total_HR[:, 0], total_HR[:, 1] = state.cores * OVERCOMMIT, state.memory_gb
+    names = [f"n{number}" for number in range(count)]
+    fleet = Fleet(names, np.maximum(free_HR, 0), total_HR=total_HR, factor_HF=factor_HF)
+    fleet.region_H[:] = hardware.region_H
+    fleet.count_H[:] = state.promised_cores > 0
+    return fleet
+
+
+def workload_of(work: Demand, job: int) -> Workload:
+    """Return a job as a caller would ask for it."""
+    factors = {name: float(value_N[job]) for name, value_N in workload_factors(work).items()}
+    return Workload(
+        workload_id=f"j{job}",
+        cpu_cores=float(work.cores[job]),
+        memory_gb=float(work.memory_gb[job]),
+        factors=factors,
+    )
+
+
+def _ask(optimizer: WorkloadOptimizer, world: World, state: NodeState, job: int) -> int:
+    answer = optimizer.optimize(workload_of(world.work, job), fleet_of(world.hardware, state))
+    if answer.best is None:
+        raise RuntimeError(f"the optimizer found no node: {answer.none_feasible_because}")
+    return int(answer.best.node_id[1:])
