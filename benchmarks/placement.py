@@ -72,7 +72,9 @@ log = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final = (AZURE_V1_FILE, DLRM_FILE, GPU_NODES_FILE, GPU_PODS_FILE)
-_SPEED_ONLY: Final = WeightsConfig(performance=1.0, resource=0.0, power=0.0, soft=0.0)
+_SPEED_ONLY: Final = WeightsConfig(
+    performance=1.0, resource=0.0, power=0.0, soft=0.0, performance_parts=(1.0, 0.0, 0.0)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,7 @@ QUICK: Final = Amounts(
 
 
 PACKING_CODE: Final = (
-    *("ages", "arrivals", "audit", "checker", "config", "history", "lifetimes", "packing"),
+    *("ages", "arrivals", "audit", "checker", "history", "lifetimes", "packing"),
     *("power", "replay", "scoring", "training", "workload"),
 )
 
@@ -302,8 +304,8 @@ NOTES: Final = (
     "kept, so that room is scarce; requests that fit nowhere are refused.",
     "Slowdown, throughput, latency, reliability, efficiency and power are simulated: no public "
     "trace tells what placements led to. Sizes of nodes and requests are real.",
-    "`optimizer` uses the default weights .4/.3/.2/.1, which pay for consolidation and power too; "
-    "`optimizer_speed_only` puts all weight on performance.",
+    "`optimizer` uses the default weights .4/.3/.2/.1, which also pay for near users, reliability, "
+    "balance and power; `optimizer_speed_only` puts all weight on throughput.",
     "Energy counts promised cores as busy, nodes not in use as off, by the curve of "
     "novacron/models/placement/power.py.",
 )

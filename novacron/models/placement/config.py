@@ -14,7 +14,7 @@ class WeightsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     performance: float = Field(default=0.4, ge=0, le=1)
-    """Mean of estimated throughput, latency and reliability, each 0..1."""
+    """Weighted mean of the estimated throughput, latency and reliability, each 0..1."""
     resource: float = Field(default=0.3, ge=0, le=1)
     """Estimated resource efficiency, 0..1."""
     power: float = Field(default=0.2, ge=0, le=1)
@@ -22,8 +22,13 @@ class WeightsConfig(BaseModel):
     soft: float = Field(default=0.1, ge=0, le=1)
     """Room left to the hard bounds that the workload stated; 1 where it stated none."""
 
+    performance_parts: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
+    """Of throughput, latency and reliability within performance; they sum to 1."""
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if abs(sum(self.performance_parts) - 1) > 1e-9 or min(self.performance_parts) < 0:
+            raise ValueError("performance_parts must be shares that sum to 1")
         total = self.performance + self.resource + self.power + self.soft
         if abs(total - 1) > 1e-9:
             raise ValueError(f"the weights must sum to 1, not {total}")

@@ -101,7 +101,8 @@ class Outcome:
     latency_ms: Floats
     reliability: Floats
     efficiency: Floats
-    """Promised share of the node after the placement, less the imbalance of CPU and memory."""
+    """1 minus the difference of the promised shares of CPU and memory after the placement: what one
+    of them has left over when the other is full cannot be used by anyone."""
     power_w: Floats
     """That it adds, at the facility's meter."""
 
@@ -152,13 +153,12 @@ def simulate(node: NodeState, work: Demand) -> Outcome:
     jitter_ms = np.sqrt(node.jitter_ms2)
     cpu_after = (node.promised_cores + work.cores) / node.cores
     memory_after = (node.promised_memory_gb + work.memory_gb) / node.memory_gb
-    used = (np.clip(cpu_after, 0, 1) + np.clip(memory_after, 0, 1)) / 2
     return Outcome(
         slowdown=slow,
         throughput=1 / slow,
         latency_ms=node.rtt_ms + SERVICE_MS * slow + 2 * jitter_ms,
         reliability=reliability(node, work),
-        efficiency=np.clip(used - np.abs(cpu_after - memory_after) / 2, 0, 1),
+        efficiency=np.clip(1 - np.abs(cpu_after - memory_after), 0, 1),
         power_w=added_power_w(node, work),
     )
 

@@ -169,8 +169,8 @@ class OutcomeModels:
 
 def target_weights(weights: WeightsConfig) -> Floats:
     """Return the weight of each target in the score."""
-    each = weights.performance / 3
-    return np.array([each, each, each, weights.resource, weights.power])
+    parts = [weights.performance * part for part in weights.performance_parts]
+    return np.array([*parts, weights.resource, weights.power])
 
 
 def split(examples: Examples) -> tuple[Examples, Examples, Examples]:
