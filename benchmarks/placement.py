@@ -82,7 +82,8 @@ class Amounts:
     """How much is measured."""
 
     config: PlacementConfig
-    azure_share: float
+    share: float
+    """Of the requests of each set."""
     small_clusters: int
     loads: tuple[float, ...]
     jobs: int
@@ -95,7 +96,7 @@ class Amounts:
 
 FULL: Final = Amounts(
     config=PlacementConfig(),
-    azure_share=1.0,
+    share=1.0,
     small_clusters=3,
     loads=(0.5, 0.65, 0.8),
     jobs=400,
@@ -110,7 +111,7 @@ QUICK: Final = Amounts(
         outcomes=OutcomeConfig(examples=720, performance=_TINY, resource=_TINY, power=_TINY),
         lifetimes=LifetimeConfig(rounds=10, clusters=3),
     ),
-    azure_share=0.04,
+    share=0.05,
     small_clusters=2,
     loads=(0.7,),
     jobs=60,
@@ -161,7 +162,7 @@ def both_stages(
     """Return where packing is kept, and where everything else is: each under its own code."""
     room, own = ROOT / "novacron" / "models" / "placement", ROOT / "benchmarks"
     packing = [*(room / f"{name}.py" for name in PACKING_CODE), own / "placement_packing.py"]
-    sizes = (amounts.config.lifetimes, amounts.azure_share, amounts.small_clusters)
+    sizes = (amounts.config.lifetimes, amounts.share, amounts.small_clusters)
     rest = sorted(room.glob("*.py"))
     rest += [own / "placement_contention.py", own / "placement_decisions.py"]
     return (
@@ -188,13 +189,13 @@ def fitted(amounts: Amounts, data_dir: Path | None, stages: Stages) -> Placement
 def packing_stages(amounts: Amounts, data_dir: Path, stages: Stages) -> list[dict[str, Any]]:
     """Replay the three sets."""
     lifetimes = amounts.config.lifetimes
-    if amounts.azure_share < 1:
+    if amounts.share < 1:
         lifetimes = replace_config(lifetimes, leaf_rows=5)
     small = half_trained(lifetimes, amounts.small_clusters)
     sets: dict[str, Callable[[], PackedSet]] = {
-        "azure": lambda: azure_set(data_dir, lifetimes, amounts.azure_share),
-        "gpu": lambda: gpu_set(data_dir, small),
-        "dlrm": lambda: dlrm_set(data_dir, small),
+        "azure": lambda: azure_set(data_dir, lifetimes, amounts.share),
+        "gpu": lambda: gpu_set(data_dir, small, amounts.share),
+        "dlrm": lambda: dlrm_set(data_dir, small, amounts.share),
     }
     return [pack(make(), lifetimes.seed, stages.get) for make in sets.values()]
 

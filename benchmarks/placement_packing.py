@@ -89,17 +89,20 @@ def azure_set(data_dir: Path, config: LifetimeConfig, share: float) -> PackedSet
     )
 
 
-def gpu_set(data_dir: Path, config: LifetimeConfig) -> PackedSet:
-    """Deal pods and nodes out to clusters."""
+def gpu_set(data_dir: Path, config: LifetimeConfig, share: float) -> PackedSet:
+    """Deal pods and nodes out to clusters; `share` keeps that many of both."""
     frame = adapt_gpu_nodes(data_dir).table.to_pandas()
     total_HR = np.zeros((len(frame), 5))
     total_HR[:, 0], total_HR[:, 1] = frame.cpu_milli / 1000, frame.mem_mib / 1024
     total_HR[:, 4] = frame.gpus
     rng = np.random.default_rng(config.seed)
-    kept_HR = total_HR[rng.permutation(len(total_HR))[: int(GPU_NODE_SHARE * len(total_HR))]]
+    kept_HR = total_HR[
+        rng.permutation(len(total_HR))[: int(share * GPU_NODE_SHARE * len(total_HR))]
+    ]
     requests = gpu_requests(data_dir)
     # A handful of pods are older by months than all others.
     requests = requests.take(requests.arrived_s >= np.quantile(requests.arrived_s, 0.01))
+    requests = requests.take(rng.random(len(requests)) < share)
     where_N = rng.integers(config.clusters, size=len(requests))
     parts = []
     for number in range(config.clusters):
@@ -110,15 +113,15 @@ def gpu_set(data_dir: Path, config: LifetimeConfig) -> PackedSet:
     )
 
 
-def dlrm_set(data_dir: Path, config: LifetimeConfig) -> PackedSet:
-    """Deal applications out to clusters: anti-affinity holds within one."""
+def dlrm_set(data_dir: Path, config: LifetimeConfig, share: float) -> PackedSet:
+    """Deal applications out to clusters: anti-affinity holds within one. `share` keeps that many."""
     requests = dlrm_requests(data_dir)
     nodes = Nodes.alike(_DLRM_HOSTS, DLRM_HOST)
     fits_N = (requests.amount_NR <= np.array(DLRM_HOST)).all(axis=1)
-    requests = requests.take(fits_N)
-    where_A = np.random.default_rng(config.seed).integers(
-        config.clusters, size=int(requests.app_N.max()) + 1
-    )
+    rng = np.random.default_rng(config.seed)
+    kept_A = rng.random(int(requests.app_N.max()) + 1) < share
+    requests = requests.take(fits_N & kept_A[requests.app_N])
+    where_A = rng.integers(config.clusters, size=len(kept_A))
     parts = [
         follow_cluster(requests.take(where_A[requests.app_N] == number), nodes, config)
         for number in range(config.clusters)
