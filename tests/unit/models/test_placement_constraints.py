@@ -114,7 +114,7 @@ def test_a_wrong_request_is_refused_by_name(asked, error):
     [
         ({"cpu_cores_available": None}, SchemaError, "n1.cpu_cores_available"),
         ({"memory_available": None}, SchemaError, "n1.memory_available"),
-        ({"memroy": 3}, UnknownNameError, "memroy"),
+        ({"memoryy": 3}, UnknownNameError, "memoryy"),
         ({"latency_sensitivity": 1}, SchemaError, "latency_sensitivity"),
         ({"temperature": 400}, OutOfRangeError, "temperature"),
         ({"cpu_cores_total": -1}, SchemaError, "cpu_cores_total"),
