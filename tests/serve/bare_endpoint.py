@@ -3,14 +3,19 @@
 import asyncio
 import threading
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import grpc
 import uvicorn
-from doubling_model import FEATURES, DoublingModel
+from doubling_model import DoublingModel
 
+from novacron.models.anomaly.detector import AnomalyDetector
+from novacron.models.anomaly.model import AnomalyModel
 from serve_apps.config import BatchingConfig, LimitsConfig
 from serve_apps.dataplane import DataPlane
+from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
 from serve_apps.grpc_ingress import METHODS, add_inference_service
 from serve_apps.grpc_service import InferenceService
@@ -18,15 +23,20 @@ from serve_apps.host import ModelHost
 from serve_apps.metrics import MemoryMetrics, ServingMetrics
 
 
-class OneModelStore:
-    """A registry that holds version 1 of one model."""
+class BareStore:
+    """A registry that holds version 1 of two models."""
 
     def resolve(self, name, ref):
         return "1"
 
     def load(self, name, ref):
-        card = SimpleNamespace(features_hash=FEATURES)
-        return SimpleNamespace(model=DoublingModel(factor=3.0), name=name, version="1", card=card)
+        known = {
+            "bandwidth": DoublingModel(factor=3.0),
+            "anomaly": AnomalyModel(AnomalyDetector()),
+        }
+        model = known[name]
+        card = SimpleNamespace(features_hash=model.features_hash)
+        return SimpleNamespace(model=model, name=name, version="1", card=card)
 
 
 class Context:
@@ -52,17 +62,20 @@ def servicer_of(service):
     return SimpleNamespace(**{name: method(name) for name in METHODS})
 
 
-async def _serve(ports, up, stop):
+async def _serve(ports, refs, feedback_dir, up, stop):
     metrics = ServingMetrics(MemoryMetrics())
-    host = ModelHost(OneModelStore(), ["bandwidth"], BatchingConfig())
+    host = ModelHost(BareStore(), refs, BatchingConfig())
     await host.load()
     plane = DataPlane(host, LimitsConfig(), metrics)
     rpc = grpc.aio.server()
     rpc.add_insecure_port(f"127.0.0.1:{ports[1]}")
     add_inference_service(servicer_of(InferenceService(plane, allow_remote=False)), rpc)
     await rpc.start()
+    site = Site(plane, feedback_dir)
     web = uvicorn.Server(
-        uvicorn.Config(Gateway(plane), port=ports[0], log_level="warning", lifespan="off")
+        uvicorn.Config(
+            Gateway(plane, site=site), port=ports[0], log_level="warning", lifespan="off"
+        )
     )
     serving = asyncio.create_task(web.serve())
     while not web.started and not serving.done():
@@ -77,14 +90,17 @@ async def _serve(ports, up, stop):
 
 
 @contextmanager
-def bare_endpoint(ports):
+def bare_endpoint(ports, refs=("bandwidth",)):
     """Serve on the HTTP and the gRPC port given, from a thread of its own."""
     up, stop = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(ports, up, stop)))
-    thread.start()
-    try:
-        assert up.wait(30)
-        yield
-    finally:
-        stop.set()
-        thread.join(30)
+    with TemporaryDirectory() as folder:
+        thread = threading.Thread(
+            target=lambda: asyncio.run(_serve(ports, refs, Path(folder), up, stop))
+        )
+        thread.start()
+        try:
+            assert up.wait(30)
+            yield
+        finally:
+            stop.set()
+            thread.join(30)

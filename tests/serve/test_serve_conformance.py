@@ -1,73 +1,39 @@
 """Unmodified clients of the protocol, each from an environment of its own, get the model's bits.
 
-tritonclient pins protobuf below 7, so that it cannot live beside the endpoint. The environment is
-made once, outside the repository: in NOVACRON_CACHE_DIR, XDG_CACHE_HOME or ~/.cache.
+tritonclient pins protobuf below 7 and kserve pandas below 3, so that they cannot live beside the
+endpoint.
 """
 
-import fcntl
-import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bare_endpoint import bare_endpoint
+from environments import python_with, run
 
 from ray_jobs.cluster_state import free_ports
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 
-# Read before a fixture gives the tests another HOME: pip finds its settings there.
-ENVIRONMENT = dict(os.environ)
-REQUIREMENTS = ("tritonclient[http,grpc]==2.73.0", "protobuf<7")
-CLIENT = Path(__file__).parent / "conformance_client.py"
+CLIENTS = Path(__file__).parent
 ROWS = np.random.default_rng(11).uniform(0, 900, size=(400, 3))
 TEXTS = ["", "wan", "\u4e2d"] + ["lte"] * 397
 
 
-def cache_dir():
-    home = ENVIRONMENT.get("XDG_CACHE_HOME") or str(Path(ENVIRONMENT["HOME"]) / ".cache")
-    return Path(ENVIRONMENT.get("NOVACRON_CACHE_DIR") or str(Path(home) / "novacron-ml"))
-
-
-def run(*command):
-    return subprocess.run(
-        command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=480
-    )
+@pytest.fixture(scope="session")
+def client_python():
+    return python_with("tritonclient", "tritonclient[http,grpc]==2.73.0", "protobuf<7")
 
 
 @pytest.fixture(scope="session")
-def client_python():
-    digest = hashlib.sha256(repr((REQUIREMENTS, sys.version)).encode()).hexdigest()[:12]
-    folder = cache_dir() / f"tritonclient-{digest}"
-    folder.mkdir(parents=True, exist_ok=True)
-    python, finished = folder / "env" / "bin" / "python", folder / "finished"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not finished.exists():
-            made = run(sys.executable, "-m", "venv", "--clear", str(folder / "env"))
-            assert made.returncode == 0, made.stderr
-            got = run(str(python), "-m", "pip", "install", "-q", *REQUIREMENTS)
-            if got.returncode:
-                pytest.skip(f"pip cannot install {REQUIREMENTS[0]}: {got.stderr[-300:]}")
-            finished.touch()
-    return str(python)
+def kserve_python():
+    return python_with("kserve", "kserve==0.21.0")
 
 
-def ask(client_python, http_address, grpc_address):
+def ask(python, http_address, grpc_address, script="conformance_client.py"):
     asked = json.dumps({"rows": ROWS.tolist(), "texts": TEXTS})
-    finished = subprocess.run(
-        [client_python, str(CLIENT), http_address, grpc_address],
-        input=asked,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    finished = run(python, str(CLIENTS / script), http_address, grpc_address, input=asked)
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
 
@@ -117,6 +83,19 @@ def test_refusals_arrive_with_status_and_sentence(report, case, http, grpc, word
         got_status, message = report[f"{protocol} refusals"][case]
         assert got_status == status
         assert words in message
+
+
+def test_the_kserve_client_gets_the_same_bits_over_rest_and_grpc(kserve_python):
+    ports = free_ports(2)
+    with bare_endpoint(ports):
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        report = ask(kserve_python, *addresses, script="kserve_client.py")
+
+    assert set(report["answers"]) == {"json", "binary", "grpc"}
+    for way, answer in report["answers"].items():
+        assert answer["value"] == (ROWS * 3.0).tobytes().hex(), way
+        assert answer["fallback"] == [""] * len(ROWS), way
+    assert all(report["facts"].values())
 
 
 @pytest.mark.serve
