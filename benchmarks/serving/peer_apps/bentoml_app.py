@@ -1,7 +1,6 @@
 """BentoML with its adaptive batching on: `MODEL=... bentoml serve bentoml_app:Forest`."""
 
 import os
-from typing import Any
 
 import bentoml
 import lightgbm
@@ -17,6 +16,6 @@ class Forest:
         self.booster = lightgbm.Booster(model_file=os.environ["MODEL"])
 
     @bentoml.api(batchable=True, max_batch_size=8192, max_latency_ms=1000)
-    def predict(self, rows: np.typing.NDArray[np.float64]) -> Any:
+    def predict(self, rows: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np.float64]:
         """Answer every row."""
         return self.booster.predict(rows, num_threads=1)
