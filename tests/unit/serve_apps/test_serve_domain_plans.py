@@ -1,0 +1,118 @@
+"""The routes of models that plan: capacity and scaling, typed and as the Go callers ask."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from serving_fakes import build_service
+from tiny_capacity import tiny_capacity
+from tiny_scaling import tiny_model, working_days
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
+DEMAND = (100 + 10 * np.sin(np.arange(120) * 2 * np.pi / 7) + 0.2 * np.arange(120)).tolist()
+STEPS = 12
+"""Marks of the hour ahead."""
+
+
+@pytest.fixture(scope="module")
+def models():
+    made = {"capacity": tiny_capacity("weekday_mean", "boosted"), "scaling": tiny_model()}
+    for model in made.values():
+        model.features_hash = "f" * 16
+    return made
+
+
+@pytest_asyncio.fixture
+async def service(models, tmp_path):
+    built = build_service(models, list(models), site_dir=tmp_path)
+    await built.host.load()
+    return built
+
+
+async def test_a_capacity_plan_has_a_value_for_each_day_and_its_crossings(service):
+    body = {
+        "entity_id": "cluster-7",
+        "demand": DEMAND,
+        "step_s": 86_400,
+        "start_s": 1.6e9,
+        "warning": 130.0,
+        "critical": 1e6,
+    }
+
+    record = (await service.client.post("/api/v1/capacity/plan", json=body)).json()
+
+    forecast = record["forecast"]
+    first = datetime.fromtimestamp(1.6e9 + 120 * 86_400, UTC).date()
+    assert abs((datetime.fromisoformat(record["first_day"]).date() - first).days) <= 1
+    assert record["horizon_s"] == 86_400 * len(forecast["value"]) == 86_400 * 30
+    assert np.all(np.array(forecast["lower"]) <= forecast["value"])
+    assert np.all(forecast["value"] <= np.array(forecast["upper"]))
+    assert record["critical"]["days_median"] is None
+    assert 0 <= record["warning"]["probability"] <= 1
+    assert record["entity_id"] == "cluster-7"
+
+
+async def test_a_scaling_advice_has_its_hour_ahead_and_its_risk(service):
+    usage = working_days(2, seed=1)[:400].tolist()
+    body = {"vm_id": "vm-1", "usage": usage, "step_s": 300, "capacity": 12.0}
+
+    record = (await service.client.post("/api/v1/scaling/recommend", json=body)).json()
+
+    assert record["action"] in ("scale_up", "scale_down", "no_action")
+    assert record["forecast"]["at_s"] == [300.0 * (mark + 1) for mark in range(STEPS)]
+    assert 0 <= record["shortage_probability_after"] <= 1
+    assert record["horizon_s"] == 3600
+    assert record["valid_until"] is not None
+
+
+async def ask_process(service, pair, data):
+    name, method = pair.split(".")
+    body = {"id": "1", "service": name, "method": method, "data": data}
+    return (await service.client.post("/api/v1/process", json=body)).json()
+
+
+def history(count=200):
+    ratios = 0.4 + 0.1 * np.sin(np.arange(count) / 20)
+    return [
+        {"timestamp": 1_700_000_000 + 300 * i, "value": v} for i, v in enumerate(ratios.tolist())
+    ]
+
+
+async def test_the_go_callers_demand_is_a_ratio_with_a_time_for_each_value(service):
+    data = {
+        "node_id": "n",
+        "resource_type": "cpu",
+        "horizon_minutes": 30,
+        "historical_data": history(),
+    }
+
+    answer = await ask_process(service, "resource_prediction.predict_demand", data)
+
+    predictions = answer["data"]["predictions"]
+    assert answer["success"] is True
+    assert len(predictions) == 6
+    first = datetime.fromisoformat(predictions[0]["timestamp"]).timestamp()
+    assert first == 1_700_000_000 + 199 * 300 + 300
+    assert all(0 <= one["lower"] <= one["value"] <= one["upper"] < 2 for one in predictions)
+    assert 0.5 < answer["confidence"] < 1
+
+
+async def test_the_go_callers_scaling_decision_is_the_typed_route_s(service):
+    data = {"vm_id": "v", "resource_type": "cpu", "historical_data": history()}
+
+    answer = await ask_process(service, "predictive_scaling.predict_scaling", data)
+
+    (decision,) = answer["data"]["decisions"]
+    assert answer["model_version"] == "1"
+    assert decision["target_capacity"] > 0
+
+
+async def test_percent_is_refused_where_a_ratio_is_asked_for(service):
+    points = [one | {"value": 100 * one["value"]} for one in history(20)]
+    data = {"node_id": "n", "resource_type": "cpu", "historical_data": points}
+
+    answer = await ask_process(service, "resource_prediction.predict_demand", data)
+
+    assert answer["success"] is False
+    assert "Divide percent by 100" in answer["error"]
