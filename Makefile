@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-serving bench-decisions bench-forecasts results bench-simulator testbed clean
+.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-serving bench-decisions bench-forecasts results bench-simulator bench-optimizer testbed clean
 
 setup: $(STAMP)
 
@@ -79,6 +79,9 @@ testbed: setup
 
 bench-simulator: setup
 	@$(BIN)/python -m benchmarks.environment
+
+bench-optimizer: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.optimizer
 
 proto: setup
 	@$(BIN)/python -m novacron.contracts.protobuf

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # libraries of a model are needed only where that model is.
 _PUBLIC: Final[dict[str, str]] = {
     "AnomalyDetector": "novacron.models.anomaly.detector",
+    "AutoOptimizer": "novacron.models.policy.optimizer",
     "CapacityPlanner": "novacron.models.capacity.planner",
     "PredictiveScalingEngine": "novacron.models.scaling.engine",
     "PatternRecognizer": "novacron.models.patterns.recognizer",

@@ -19,7 +19,7 @@ from rl_envs.vector_env import DwcpVectorEnv
 
 Config = TypeVar("Config", bound=AlgorithmConfig)
 
-SETTINGS: Final = ("scenario", "split", "traces", "episode_steps")
+SETTINGS: Final = ("scenario", "split", "traces", "episode_steps", "frames")
 """What may be set of an environment; see `DwcpVectorEnv`."""
 
 

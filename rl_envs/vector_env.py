@@ -12,7 +12,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from novacron.errors import ConfigError, EpisodeFinishedError, OutOfRangeError
-from novacron.params.encode import Float32, Float64, decode_unit, stack_frames
+from novacron.params.encode import (
+    Float32,
+    Float64,
+    decode_unit,
+    frames_hidden,
+    stack_frames,
+)
 from novacron.telemetry.traces import Trace
 from rl_envs.noise import episode_keys
 from rl_envs.physics.quantities import BoolArray, FloatArray, IntArray
@@ -43,6 +49,7 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         split: `train`, `validation`, `test` or `ood`: which paths and data.
         traces: Measured traces to replay as the capacity of the paths.
         episode_steps: Decisions in an episode; the target's own number by default.
+        frames: Latest frames that are shown, all by default; numbers of older ones are 0.
         first_env_index: Index of row 0 among all workers, so that no two share random numbers;
             None if `place` is going to tell.
 
@@ -68,6 +75,7 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         split: str = "train",
         traces: Sequence[Trace] | None = None,
         episode_steps: int | None = None,
+        frames: int | None = None,
         first_env_index: int | None = 0,
     ) -> None:
         target = target_of(self.target_name, split)
@@ -75,6 +83,11 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         for name, number in (("num_envs", num_envs), ("episode_steps", steps)):
             if number < 1:
                 raise OutOfRangeError(field=name, got=number, expected="at least 1")
+        if frames is not None and not 1 <= frames <= target.observation.frames:
+            raise OutOfRangeError(
+                field="frames", got=frames, expected=f"1 to {target.observation.frames}"
+            )
+        self._hidden = 0 if frames is None else frames_hidden(target.observation, frames)
         bank = None
         if traces is not None:
             bank = TraceBank.of(
@@ -209,7 +222,9 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         }
 
     def _observation(self) -> Float32:
-        return stack_frames(self.target.observation, self._frames)
+        shown = stack_frames(self.target.observation, self._frames)
+        shown[:, : self._hidden] = 0.0
+        return shown
 
     def peek_rewards(self, actions_AND: Float32) -> FloatArray:
         """Return what each of A actions per row would earn in the next interval, [A, N].

@@ -19,6 +19,7 @@ LOADERS: Final[dict[str, str]] = {
     "patterns": "novacron.models.patterns.bundle",
     "scaling": "novacron.models.scaling.bundle",
     "placement": "novacron.models.placement.bundle",
+    "policy": "novacron.models.policy.bundle",
 }
 
 

@@ -228,3 +228,8 @@ def stack_frames(spec: ObservationSpec, frames: Sequence[Float32]) -> Float32:
         raise SchemaError(field="frames", got="none", expected="at least one frame")
     kept = list(frames[-spec.frames :])
     return np.concatenate([kept[0]] * (spec.frames - len(kept)) + kept, axis=1)
+
+
+def frames_hidden(spec: ObservationSpec, frames: int) -> int:
+    """Return how many leading numbers of an observation are 0 for a policy of few frames."""
+    return (spec.frames - frames) * spec.frame_size

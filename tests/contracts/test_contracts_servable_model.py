@@ -1,6 +1,7 @@
 """What every servable model promises, whatever it answers. A model joins by one fixture entry."""
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import tiny_scaling
 from doubling_model import DoublingModel
 from tiny_capacity import tiny_capacity
 from tiny_placement import node, tiny_models, workload
+from tiny_policy import telemetry_of, tiny_model
 
 from novacron.errors import ArtifactError, NovacronError, SchemaError
 from novacron.models.base import ServableModel
@@ -93,10 +95,27 @@ def doubling() -> Subject:
     return Subject(DoublingModel(), [{"bandwidth_mbps": np.ones(size)} for size in sizes])
 
 
+def policy() -> Subject:
+    channels = {"hde_compression": 16, "amst_transport": 11}
+    model = tiny_model(Path(tempfile.mkdtemp()), "hde_compression", "amst_transport")
+
+    def request(target, rows, frames):
+        middle = np.array(list(telemetry_of(target).values()))
+        shape = (rows, frames, channels[target])
+        return {
+            "target": np.array([target] * rows, dtype=object),
+            "telemetry": np.broadcast_to(middle, shape).copy(),
+        }
+
+    sizes = (("hde_compression", 1, 1), ("amst_transport", 3, 4), ("hde_compression", 2, 2))
+    return Subject(model, [request(*size) for size in sizes])
+
+
 SUBJECTS = {
     "capacity": capacity,
     "patterns": patterns,
     "placement": placement,
+    "policy": policy,
     "scaling": scaling,
     "doubling": doubling,
 }

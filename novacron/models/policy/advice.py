@@ -1,0 +1,112 @@
+"""Turns a policy's answer into advice that respects an operator's limits.
+
+Legend: N rows, D knobs, S shares of the way from the shipped setting to the policy's.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from novacron.models.policy.config import Constraints
+from novacron.models.policy.guard import Advice
+from novacron.models.policy.network import Float32
+from novacron.models.policy.part import Expected, TargetPart
+from novacron.params.encode import Float64, encode_values
+
+SHARES: Final = (1.0, 0.75, 0.5, 0.25)
+"""Tried in this order of interest: all of the policy's change, or less of it."""
+
+_MEMORY_KNOB: Final = "baseline_memory_mib"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advised:
+    """Advice for one row, with all that is expected of the advised setting and of the default."""
+
+    advice: Advice
+    expected: dict[str, float]
+    limits_hold_by_default: bool
+    """Whether the shipped defaults themselves are expected to keep the operator's limits."""
+
+
+def advise(
+    part: TargetPart,
+    observation_NO: Float32,
+    shipped_ND: Float64,
+    constraints: Constraints,
+) -> list[Advised]:
+    """Return for each row the setting with the highest expected gain that keeps the limits.
+
+    Where none keeps them, the policy's own setting comes back with the limits it would break.
+    """
+    proposal_ND = part.propose(observation_NO)
+    options_SND = [
+        within_memory(part, part.toward(shipped_ND, proposal_ND, share), shipped_ND, constraints)
+        for share in SHARES
+    ]
+    expected_S = [_expect(part, observation_NO, values) for values in options_SND]
+    by_default = _expect(part, observation_NO, shipped_ND)
+    unfamiliar_N = part.is_unfamiliar(observation_NO)
+    advised = []
+    for row in range(len(observation_NO)):
+        broken_S = [broken_limits(each, row, constraints) for each in expected_S]
+        kept = [s for s, broken in enumerate(broken_S) if not broken]
+        gains_S = [float(expected_S[share].gain_nats[row]) for share in kept]
+        best = kept[int(np.argmax(gains_S))] if kept else 0
+        found = expected_S[best]
+        advised.append(
+            Advised(
+                advice=Advice(
+                    values_D=options_SND[best][row],
+                    gain_lo_nats=float(found.gain_lo_nats[row]),
+                    gain_nats=float(found.gain_nats[row]),
+                    is_unfamiliar=bool(unfamiliar_N[row]),
+                    broken_limits=() if kept else broken_S[0],
+                ),
+                expected={
+                    name: float(getattr(found, name)[row])
+                    for name in Expected.__dataclass_fields__
+                },
+                limits_hold_by_default=not broken_limits(by_default, row, constraints),
+            )
+        )
+    return advised
+
+
+def _expect(part: TargetPart, observation_NO: Float32, values_ND: Float64) -> Expected:
+    cube = encode_values(part.spec.group, values_ND).astype(np.float32)
+    return part.expect(observation_NO, cube)
+
+
+def broken_limits(expected: Expected, row: int, constraints: Constraints) -> tuple[str, ...]:
+    """Name the limits that a setting is expected to break; what is not known breaks none."""
+    busy = float(expected.cpu_busy_ratio[row])
+    dearer = float(np.expm1(expected.cost_log_ratio[row]))
+    broken = []
+    if busy > constraints.max_cpu_ratio:
+        broken.append(f"processors below {constraints.max_cpu_ratio:g} (expected {busy:.2f})")
+    if dearer > constraints.max_cost_increase_ratio:
+        limit = constraints.max_cost_increase_ratio
+        broken.append(f"cost increase below {limit:g} (expected {dearer:.2f})")
+    return tuple(broken)
+
+
+def within_memory(
+    part: TargetPart, values_ND: Float64, shipped_ND: Float64, constraints: Constraints
+) -> Float64:
+    """Lower the memory a setting holds to what the host can spare over the defaults."""
+    names = part.spec.group.names
+    if _MEMORY_KNOB not in names:
+        return values_ND
+    column = names.index(_MEMORY_KNOB)
+    spare_mib = 0.0
+    if constraints.host_memory_mib is not None:
+        free = constraints.max_memory_ratio - constraints.memory_used_ratio
+        spare_mib = max(0.0, free) * constraints.host_memory_mib
+    most = np.maximum(
+        shipped_ND[:, column] + np.floor(spare_mib), part.spec.group[_MEMORY_KNOB].low
+    )
+    limited = values_ND.copy()
+    limited[:, column] = np.minimum(values_ND[:, column], most)
+    return limited

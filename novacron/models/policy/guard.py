@@ -1,0 +1,210 @@
+"""Stands between a policy and the knobs; the same code in the simulator and in production.
+
+One guard watches one path: it holds what is in force, what was last known to be good, and how long
+to wait after trouble. Every answer carries its reason. Legend: D knobs.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from novacron.errors import ConfigError
+from novacron.models.policy.config import GuardConfig
+from novacron.params.encode import Float64, decode_unit, encode_values
+from novacron.params.spec import ParameterGroup
+
+log = logging.getLogger(__name__)
+
+Action = Literal["apply", "canary", "hold", "default", "revert"]
+
+HISTORY: Final = 256
+"""Decisions a guard remembers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advice:
+    """What a policy proposes and what is known about it."""
+
+    values_D: Float64
+    """Proposed numbers of the knobs; they need not be in range."""
+    gain_lo_nats: float
+    gain_nats: float
+    """Expected gain over the defaults and the lower end of its interval."""
+    is_unfamiliar: bool = False
+    """Telemetry unlike what the policy was trained on."""
+    broken_limits: tuple[str, ...] = ()
+    """Limits of the operator that the setting would break."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What to do in the next interval, and why.
+
+    `values_D` is what most traffic gets. With `canary`, `canary_D` is what a small share gets
+    first; `Guard.judge` then decides about the rest.
+    """
+
+    action: Action
+    reason: str
+    values_D: Float64
+    canary_D: Float64 | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class Guard:
+    """Decides about proposals for one path, one after another.
+
+    Args:
+        group: The knobs.
+        shipped_D: Numbers of the shipped defaults on this path.
+        config: Its margins.
+        needs_canary: Whether a canary can be run; without one a setting is applied only when the
+            whole interval of its expected gain is above the margin of a gain worth trying.
+    """
+
+    group: ParameterGroup
+    shipped_D: Float64
+    config: GuardConfig = field(default_factory=GuardConfig)
+    needs_canary: bool = True
+    in_force_D: Float64 = field(init=False)
+    good_D: Float64 = field(init=False)
+    waiting: int = field(init=False, default=0)
+    history: list[Decision] = field(init=False, default_factory=list)
+    _seen_under_default: dict[str, float] = field(init=False, default_factory=dict)
+    _canary_D: Float64 | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Start from what ships."""
+        self.in_force_D = self.shipped_D.copy()
+        self.good_D = self.shipped_D.copy()
+
+    # --- proposals ------------------------------------------------------------------------
+
+    def propose(self, advice: Advice) -> Decision:
+        """Decide about one proposal."""
+        self._canary_D = None
+        if advice.is_unfamiliar:
+            return self._fall_back("telemetry is unlike what the policy was trained on")
+        if advice.broken_limits:
+            return self._fall_back("would break: " + ", ".join(advice.broken_limits))
+        if not np.isfinite(advice.values_D).all():
+            return self._fall_back("the policy answered with a number that is not finite")
+        if self.waiting > 0:
+            self.waiting -= 1
+            return self._decided("hold", "cooling down", self.in_force_D)
+        if advice.gain_nats < self.config.min_gain_nats:
+            return self._fall_back("no gain over the defaults is expected")
+        candidate_D = self._slewed(self._in_range(advice.values_D))
+        if np.array_equal(candidate_D, self.in_force_D):
+            return self._decided("hold", "already in force", self.in_force_D)
+        if not self.needs_canary:
+            return self._unproven(advice, candidate_D)
+        self._canary_D = candidate_D
+        return self._decided(
+            "canary", "tried on a small share first", self.in_force_D, canary_D=candidate_D
+        )
+
+    def _unproven(self, advice: Advice, candidate_D: Float64) -> Decision:
+        if advice.gain_lo_nats < self.config.min_gain_nats:
+            return self._fall_back("the expected gain is too uncertain to go without a canary")
+        self.in_force_D = candidate_D
+        return self._decided("apply", "all of the expected gain's interval is a gain", candidate_D)
+
+    def judge(self, canary_gain_nats: float, in_force_gain_nats: float = 0.0) -> Decision:
+        """Decide about the canary: gains over the defaults as measured side by side.
+
+        Raises:
+            ConfigError: No canary is running.
+        """
+        if self._canary_D is None:
+            raise ConfigError(field="canary", got="none running", expected="propose() first")
+        candidate_D, self._canary_D = self._canary_D, None
+        is_shipped = np.array_equal(self.in_force_D, self.shipped_D)
+        needed = self.config.canary_margin_nats if is_shipped else in_force_gain_nats
+        if not canary_gain_nats > max(needed, self.config.canary_margin_nats):
+            self.waiting = 0 if not is_shipped else self.config.cool_down_decisions
+            return self._decided("hold", "the canary did not gain enough", self.in_force_D)
+        self.in_force_D = candidate_D
+        return self._decided("apply", "the canary gained enough", candidate_D)
+
+    # --- watching -------------------------------------------------------------------------
+
+    def watch(self, telemetry: Mapping[str, float], gain_nats: float | None = None) -> Decision:
+        """Look at an interval that ran with what is in force; take it back if it went wrong.
+
+        Args:
+            telemetry: Channels of the interval, by name; those not known are not judged.
+            gain_nats: Gain over a control group on the defaults, where one was kept.
+        """
+        if np.array_equal(self.in_force_D, self.shipped_D):
+            self._seen_under_default = dict(telemetry)
+            return self._decided("hold", "the defaults are in force", self.in_force_D)
+        trouble = self._trouble(telemetry, gain_nats)
+        if not trouble:
+            self.good_D = self.in_force_D
+            return self._decided("hold", "went well", self.in_force_D)
+        known = self.good_D if not np.array_equal(self.good_D, self.in_force_D) else self.shipped_D
+        # What was good before the present trouble may be its cause: the next step is the default.
+        self.good_D = self.shipped_D.copy()
+        self.in_force_D = known.copy()
+        self.waiting = self.config.cool_down_decisions
+        return self._decided("revert", trouble, self.in_force_D)
+
+    def _trouble(self, telemetry: Mapping[str, float], gain_nats: float | None) -> str:
+        config, before = self.config, self._seen_under_default
+        if gain_nats is not None and gain_nats < -config.trip_loss_nats:
+            return f"measured {gain_nats:.3f} nats against the defaults"
+        again = telemetry.get("retransmit_ratio", 0.0)
+        allowed = before.get("retransmit_ratio", 0.0) + config.trip_retransmit_over_default
+        if again > allowed:
+            return f"retransmits {again:.3f}, allowed {allowed:.3f}"
+        stretch = telemetry.get("srtt_over_min_ratio", 1.0)
+        longest = max(config.trip_srtt_over_min, 1.1 * before.get("srtt_over_min_ratio", 1.0))
+        if stretch > longest:
+            return f"round trip {stretch:.2f} times the least, allowed {longest:.2f}"
+        busy = telemetry.get("cpu_busy_ratio", 0.0)
+        if busy > max(config.trip_cpu_ratio, before.get("cpu_busy_ratio", 0.0)):
+            return f"processors busy {busy:.2f}"
+        return ""
+
+    # --- parts ----------------------------------------------------------------------------
+
+    def _in_range(self, values_D: Float64) -> Float64:
+        """Clip to the table's bounds and round to values that exist."""
+        low = np.array([knob.low for knob in self.group])
+        high = np.array([knob.high for knob in self.group])
+        clipped = np.clip(values_D, low, high)
+        cube = encode_values(self.group, clipped[None, :])
+        existing: Float64 = decode_unit(self.group, np.clip(cube, -1.0, 1.0))[0]
+        return existing
+
+    def _slewed(self, values_D: Float64) -> Float64:
+        """Bring a setting within reach of what is in force; choices may change at once."""
+        limited = values_D.copy()
+        for column, knob in enumerate(self.group):
+            now = self.in_force_D[column]
+            if knob.kind == "log2":
+                factor = 2.0**self.config.slew_octaves
+                limited[column] = np.clip(values_D[column], now / factor, now * factor)
+            elif knob.kind != "enum":
+                reach = self.config.slew_share * (knob.high - knob.low)
+                limited[column] = np.clip(values_D[column], now - reach, now + reach)
+        return self._in_range(limited)
+
+    def _fall_back(self, reason: str) -> Decision:
+        self.in_force_D = self.shipped_D.copy()
+        return self._decided("default", reason, self.in_force_D)
+
+    def _decided(
+        self, action: Action, reason: str, values_D: Float64, canary_D: Float64 | None = None
+    ) -> Decision:
+        decision = Decision(
+            action=action, reason=reason, values_D=values_D.copy(), canary_D=canary_D
+        )
+        self.history.append(decision)
+        del self.history[:-HISTORY]
+        log.debug("%s: %s, %s", self.group.name, action, reason)
+        return decision

@@ -1,0 +1,56 @@
+"""Job: train a policy with RLlib, judge it on test worlds, and register it as challenger.
+
+`python -m ray_jobs.train_policy --target hde_compression`, also as
+`ray job submit --working-dir . -- python -m ray_jobs.train_policy --target hde_compression`
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ray_jobs.answers import Answer
+from ray_jobs.job import run_job
+from ray_jobs.locations import registry_config, runs_dir
+from ray_jobs.policy_rllib import CurvePoint
+from ray_jobs.policy_training import PolicyRequest, register_policy, train_policy
+from ray_jobs.policy_view import policy_outcome, policy_view
+from ray_jobs.train import PROGRESS_PREFIX
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, train, write one JSON line, return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ray_jobs.train_policy", description=__doc__)
+    parser.add_argument("--target", required=True, help="group of knobs")
+    parser.add_argument("--config", type=Path, help="default: configs/policy/<target>.yaml")
+    parser.add_argument("--run-dir", type=Path, help="default: named after the inputs")
+    given = parser.parse_args(arguments)
+    request = PolicyRequest(
+        target=given.target,
+        config_path=given.config,
+        run_dir=runs_dir() / given.run_dir if given.run_dir else None,
+    )
+    return run_job("train_policy", lambda: _work(request), on_cluster=True)
+
+
+def _work(request: PolicyRequest) -> Answer:
+    from novacron.registry.store import ModelStore
+
+    trained = train_policy(request, _log_progress)
+    registered = register_policy(trained, ModelStore.connect(registry_config()))
+    outcome = policy_outcome(trained) | registered
+    return Answer(payload=outcome, view=policy_view(trained, outcome))
+
+
+def _log_progress(point: CurvePoint, env_steps: int) -> None:
+    sys.stderr.write(PROGRESS_PREFIX + json.dumps(asdict(point) | {"of": env_steps}) + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,41 @@
+"""Makes seeded batches of worlds of one side of the split."""
+
+import gymnasium as gym
+
+from novacron.errors import UnknownNameError
+from rl_envs import ENVIRONMENTS
+from rl_envs.scenarios import ALL
+from rl_envs.vector_env import DwcpVectorEnv
+
+
+def make_worlds(
+    target: str,
+    worlds: int,
+    *,
+    seed: int,
+    split: str = "train",
+    scenario: str = ALL,
+    episode_steps: int | None = None,
+    frames: int | None = None,
+) -> DwcpVectorEnv:
+    """Return a batch that was reset with `seed`: same arguments, same worlds.
+
+    Raises:
+        UnknownNameError: No such target, scenario or split.
+        OutOfRangeError: The number of worlds or of steps is not positive.
+    """
+    if target not in ENVIRONMENTS:
+        raise UnknownNameError(kind="target", got=target, known=tuple(ENVIRONMENTS))
+    env = gym.make_vec(
+        ENVIRONMENTS[target],
+        worlds,
+        vectorization_mode="vector_entry_point",
+        scenario=scenario,
+        split=split,
+        episode_steps=episode_steps,
+        frames=frames,
+    ).unwrapped
+    if not isinstance(env, DwcpVectorEnv):
+        raise AssertionError("every target has a batch of its own")
+    env.reset(seed=seed)
+    return env

@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+
+from novacron.errors import ConfigError
+from novacron.models.policy.config import GuardConfig, canary_length_s
+from novacron.models.policy.guard import Advice, Guard
+from novacron.params.encode import numbers_of, values_of
+from novacron.params.groups import AMST_TRANSPORT
+
+SHIPPED = numbers_of(AMST_TRANSPORT, AMST_TRANSPORT.defaults())
+BETTER = numbers_of(
+    AMST_TRANSPORT, AMST_TRANSPORT.defaults() | {"streams": 16, "congestion_algorithm": "cubic"}
+)
+
+
+def guard(**settings):
+    needs_canary = settings.pop("needs_canary", True)
+    return Guard(
+        group=AMST_TRANSPORT,
+        shipped_D=SHIPPED,
+        config=GuardConfig(**settings),
+        needs_canary=needs_canary,
+    )
+
+
+def advice(values=BETTER, **facts):
+    return Advice(values_D=values, **({"gain_lo_nats": 0.1, "gain_nats": 0.3} | facts))
+
+
+def test_setting_is_tried_on_a_small_share_before_it_gets_all_of_the_traffic():
+    watcher = guard()
+
+    tried = watcher.propose(advice())
+    verdict = watcher.judge(0.3)
+
+    assert tried.action == "canary"
+    assert np.array_equal(tried.values_D, SHIPPED)
+    assert np.array_equal(tried.canary_D, BETTER)
+    assert verdict.action == "apply"
+    assert np.array_equal(watcher.in_force_D, BETTER)
+
+
+def test_canary_within_the_margin_changes_nothing_and_brings_a_pause():
+    watcher = guard(canary_margin_nats=0.1, cool_down_decisions=2)
+    watcher.propose(advice())
+
+    verdict = watcher.judge(0.1)
+
+    assert verdict.action == "hold"
+    assert np.array_equal(watcher.in_force_D, SHIPPED)
+    reasons = [watcher.propose(advice()).reason for _ in range(3)]
+    assert reasons[:2] == ["cooling down", "cooling down"]
+    assert "tried" in reasons[2]
+
+
+@pytest.mark.parametrize("gain", [float("nan"), -1.0, 0.0])
+def test_canary_that_measures_no_gain_is_never_applied(gain):
+    watcher = guard()
+    watcher.propose(advice())
+
+    assert watcher.judge(gain).action == "hold"
+    assert np.array_equal(watcher.in_force_D, SHIPPED)
+
+
+def test_default_against_itself_is_never_applied():
+    watcher = guard()
+
+    assert watcher.propose(advice(SHIPPED)).action == "hold"
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"is_unfamiliar": True}, "unlike what the policy was trained on"),
+        ({"broken_limits": ("cost increase below 0.1",)}, "cost increase"),
+        ({"gain_nats": 0.0}, "no gain"),
+        ({"gain_nats": -0.5}, "no gain"),
+    ],
+)
+def test_bad_advice_brings_back_the_defaults_with_the_reason(facts, reason):
+    watcher = guard()
+    watcher.propose(advice())
+    watcher.judge(0.5)
+
+    decision = watcher.propose(advice(**facts))
+
+    assert decision.action == "default"
+    assert reason in decision.reason
+    assert np.array_equal(watcher.in_force_D, SHIPPED)
+    assert watcher.history[-1] == decision
+
+
+def test_numbers_that_are_not_finite_bring_back_the_defaults():
+    assert guard().propose(advice(np.full(4, np.nan))).action == "default"
+
+
+def test_setting_outside_the_table_is_brought_to_values_that_exist():
+    watcher = guard(slew_octaves=20.0, slew_share=1.0)
+    wild = np.array([1e9, 7.0, 12.3, -4.0])
+
+    tried = watcher.propose(advice(wild)).canary_D
+
+    values = values_of(AMST_TRANSPORT, tried)
+    assert AMST_TRANSPORT.check(values) == values
+    assert values["streams"] == 512
+
+
+def test_knobs_move_no_further_than_the_slew_limit_and_choices_at_once():
+    watcher = guard(slew_octaves=1.0)
+    far = numbers_of(
+        AMST_TRANSPORT,
+        AMST_TRANSPORT.defaults() | {"streams": 512, "congestion_algorithm": "cubic"},
+    )
+
+    streams = []
+    for _ in range(3):
+        tried = watcher.propose(advice(far)).canary_D
+        watcher.judge(0.5 + len(streams))
+        streams.append(values_of(AMST_TRANSPORT, tried)["streams"])
+
+    assert streams == [16, 32, 64]
+    assert values_of(AMST_TRANSPORT, watcher.in_force_D)["congestion_algorithm"] == "cubic"
+
+
+def test_without_a_canary_only_a_sure_gain_is_applied():
+    unsure = guard(needs_canary=False).propose(advice(gain_lo_nats=-0.01))
+    sure = guard(needs_canary=False).propose(advice(gain_lo_nats=0.05))
+
+    assert unsure.action == "default"
+    assert "uncertain" in unsure.reason
+    assert sure.action == "apply"
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "gain"),
+    [
+        ({}, -0.2),
+        ({"retransmit_ratio": 0.2}, None),
+        ({"srtt_over_min_ratio": 4.0}, None),
+        ({"cpu_busy_ratio": 0.99}, None),
+    ],
+)
+def test_trip_wire_takes_a_setting_back_within_one_interval_and_cools_down(telemetry, gain):
+    watcher = guard(cool_down_decisions=1)
+    watcher.watch({"retransmit_ratio": 0.01, "srtt_over_min_ratio": 1.2, "cpu_busy_ratio": 0.3})
+    watcher.propose(advice())
+    watcher.judge(0.5)
+
+    decision = watcher.watch(telemetry, gain)
+
+    assert decision.action == "revert"
+    assert decision.reason
+    assert np.array_equal(watcher.in_force_D, SHIPPED)
+    assert watcher.propose(advice()).reason == "cooling down"
+
+
+def test_trouble_after_a_good_setting_goes_back_to_the_good_one_first_then_to_the_default():
+    watcher = guard(slew_octaves=1.0, cool_down_decisions=0)
+    watcher.propose(advice())
+    watcher.judge(0.5)
+    watcher.watch({}, 0.5)
+    further = BETTER.copy()
+    further[0] = 32
+    watcher.propose(advice(further))
+    watcher.judge(0.9)
+
+    first = watcher.watch({}, -0.5)
+    second = watcher.watch({}, -0.5)
+
+    assert np.array_equal(first.values_D, BETTER)
+    assert np.array_equal(second.values_D, SHIPPED)
+
+
+def test_what_the_defaults_show_as_well_is_no_trouble():
+    watcher = guard()
+    watcher.watch({"srtt_over_min_ratio": 4.0, "cpu_busy_ratio": 0.97})
+    watcher.propose(advice())
+    watcher.judge(0.5)
+
+    assert watcher.watch({"srtt_over_min_ratio": 4.1, "cpu_busy_ratio": 0.97}).action == "hold"
+
+
+def test_verdict_without_a_canary_is_refused():
+    with pytest.raises(ConfigError, match="propose"):
+        guard().judge(1.0)
+
+
+def test_canary_lasts_at_least_three_round_trips():
+    assert canary_length_s(GuardConfig(), 10.0) == 2.0
+    assert canary_length_s(GuardConfig(), 1000.0) == 3.0
