@@ -42,7 +42,7 @@ from ray_jobs.policy_training import policy_dir, policy_key
 from rl_envs.baselines.base import Controller
 from rl_envs.baselines.rules import RULES, HandRule
 from rl_envs.baselines.search import HillClimb, OptunaSearch
-from rl_envs.baselines.static import ShippedDefault, fit_statics
+from rl_envs.baselines.static import ShippedDefault, fit_fixed
 from rl_envs.evaluate import (
     Interval,
     NetworkController,
@@ -133,8 +133,8 @@ def measure_target(bench: Bench, target: str) -> TargetResult:
         replace(worlds, worlds=min(config.oracle_worlds, sizes.worlds)),
         futures=config.oracle_futures, cache=bench.cache / "oracles", digest=bench.world,
     )  # fmt: skip
-    statics = fit_statics(target, worlds=512 if sizes.with_rllib else 64)
-    others = {each.name: play(each, worlds) for each in (statics.best, statics.per_class)}
+    settings = fit_fixed(target, worlds=512 if sizes.with_rllib else 64)
+    others = {each.name: play(each, worlds) for each in (settings.best, settings.per_class)}
     learnt = tuple(
         own_loop(target, config.ppo.model_copy(update={"seed": seed}), bench.cache, bench.world)
         for seed in sizes.seeds

@@ -7,7 +7,7 @@ from pathlib import Path
 from novacron.models.policy.config import GuardConfig
 from novacron.models.policy.part import Measured, TargetPart
 from ray_jobs.policy_config import PolicyTrainConfig
-from rl_envs.baselines.static import ShippedDefault, Statics, fit_statics
+from rl_envs.baselines.static import ShippedDefault, FixedSettings, fit_fixed
 from rl_envs.evaluate import Harm, Interval, NetworkController, Played, Worlds, harm, play
 from rl_envs.guarded import GuardedController
 from rl_envs.judge import Judgement, judge, oracle_run
@@ -58,8 +58,8 @@ def judge_part(
         cache=cache,
         digest=world,
     )
-    statics = fit_statics(target)
-    others = others_of(statics, worlds)
+    settings = fit_fixed(target)
+    others = others_of(settings, worlds)
     shipped = play(ShippedDefault(target), worlds)
     guarded = play(GuardedController(part, GuardConfig()), worlds)
     away = Worlds(
@@ -75,6 +75,6 @@ def judge_part(
     )
 
 
-def others_of(statics: Statics, worlds: Worlds) -> dict[str, Played]:
+def others_of(settings: FixedSettings, worlds: Worlds) -> dict[str, Played]:
     """Play the fixed settings."""
-    return {each.name: play(each, worlds) for each in (statics.best, statics.per_class)}
+    return {each.name: play(each, worlds) for each in (settings.best, settings.per_class)}

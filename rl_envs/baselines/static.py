@@ -64,14 +64,14 @@ def class_numbers(env: DwcpVectorEnv) -> IntArray:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Statics:
+class FixedSettings:
     """The fixed settings of one target, fitted on training paths."""
 
     best: Fixed
     per_class: Fixed
 
 
-def fit_statics(target: str, *, worlds: int = 512, seed: int = 3) -> Statics:
+def fit_fixed(target: str, *, worlds: int = 512, seed: int = 3) -> FixedSettings:
     """Search the settings with the highest mean reward, over all training paths and per class.
 
     Half the worlds are at their first decision and half at their fourth, where the lanes have
@@ -83,7 +83,7 @@ def fit_statics(target: str, *, worlds: int = 512, seed: int = 3) -> Statics:
         envs[1].step(np.repeat(start[None], worlds // 2, axis=0))
     classes = np.concatenate([class_numbers(env) for env in envs])
     everyone = np.zeros(len(classes), dtype=np.int64)
-    return Statics(
+    return FixedSettings(
         best=Fixed("best_static", _fit(envs, everyone, 1)),
         per_class=Fixed("best_per_class", _fit(envs, classes, len(CLASSES))),
     )

@@ -9,7 +9,7 @@ from rl_envs.baselines.base import cube_of, in_force, latest
 from rl_envs.baselines.oracle import Oracle
 from rl_envs.baselines.rules import RULES, HandRule
 from rl_envs.baselines.search import HillClimb, OptunaSearch
-from rl_envs.baselines.static import Fixed, ShippedDefault, fit_statics
+from rl_envs.baselines.static import Fixed, ShippedDefault, fit_fixed
 from rl_envs.evaluate import (
     Worlds,
     as_improvement,
@@ -51,12 +51,12 @@ def test_controllers_meet_the_same_worlds():
 
 
 def test_oracles_are_ordered_by_what_they_see():
-    statics = fit_statics("amst_transport", worlds=96)
+    settings = fit_fixed("amst_transport", worlds=96)
     worlds = small(worlds=32, decisions=1)
 
     gains = {
         controller.name: play(controller, worlds).reward_KN.mean()
-        for controller in (Oracle(0, starts=16), Oracle(4, starts=16), statics.best)
+        for controller in (Oracle(0, starts=16), Oracle(4, starts=16), settings.best)
     }
 
     assert gains["clairvoyant"] > gains["oracle_4_futures"] > gains["best_static"]
@@ -72,16 +72,16 @@ def test_clairvoyant_profits_from_chance_that_the_oracle_cannot_see():
 
 
 def test_best_static_per_class_is_at_least_as_good_where_it_was_fitted():
-    statics = fit_statics("acp_consensus", worlds=128)
+    settings = fit_fixed("acp_consensus", worlds=128)
     env = make_worlds("acp_consensus", 64, seed=3)
 
     rewards = {}
-    for fixed in (statics.best, statics.per_class):
+    for fixed in (settings.best, settings.per_class):
         fixed.begin(env)
         rewards[fixed.name] = env.peek_rewards(fixed.act(np.zeros((64, 1)))[None]).mean()
 
     assert rewards["best_per_class"] > rewards["best_static"] > 0.0
-    assert statics.per_class.sees == "class"
+    assert settings.per_class.sees == "class"
 
 
 def test_stream_rule_of_the_original_opens_fewer_streams_at_longer_delay():
