@@ -7,7 +7,7 @@ from pathlib import Path
 from novacron.models.policy.config import GuardConfig
 from novacron.models.policy.part import Measured, TargetPart
 from ray_jobs.policy_config import PolicyTrainConfig
-from rl_envs.baselines.static import ShippedDefault, FixedSettings, fit_fixed
+from rl_envs.baselines.static import FixedSettings, ShippedDefault, fit_fixed
 from rl_envs.evaluate import Harm, Interval, NetworkController, Played, Worlds, harm, play
 from rl_envs.guarded import GuardedController
 from rl_envs.judge import Judgement, judge, oracle_run
