@@ -1,25 +1,27 @@
 """CPU and time of a request here and in the servers a user would choose otherwise, side by side.
 
 `python -m benchmarks.serving`: each server in turn beside a hand-written FastAPI that stays up, so
-that a busy machine slows both; answers are checked before anything is timed.
+that a busy machine slows both; answers are checked before anything is timed. A run that was killed
+goes on after the last part that it finished.
 """
 
 import argparse
 import asyncio
 import os
+import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import numpy as np
 
 from benchmarks.results_format import RESULTS_DIR, write_result
 from benchmarks.serving import ours, peers
+from benchmarks.serving.bench import Bench, Case
 from benchmarks.serving.bodies import (
     OIP_BINARY,
     PLAIN,
@@ -29,110 +31,14 @@ from benchmarks.serving.bodies import (
     make_model,
     make_rows,
 )
-from benchmarks.serving.cpu import TreeClock
-from benchmarks.serving.load import Load, run_load
+from benchmarks.serving.load import Load
 from benchmarks.serving.peers import Peer, Running
-from benchmarks.serving.report import Measured, to_result
+from benchmarks.serving.report import to_result
 from ray_jobs.cluster_state import free_ports
 
 CHECKED_ROWS: Final = 50
 COMMAND: Final = "python -m benchmarks.serving"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """One way to ask."""
-
-    name: str
-    n_rows: int
-    connections: int
-
-
-CASES: Final = (
-    Case(name="1 row, 1 connection", n_rows=1, connections=1),
-    Case(name="1 row, 64 connections", n_rows=1, connections=64),
-    Case(name="1,000 rows, 4 connections", n_rows=1_000, connections=4),
-)
-
-
-@dataclass
-class Bench:
-    """The measurements of one run.
-
-    Args:
-        work: Scratch folder with `model.txt` and `mlflow_model`.
-        rounds: How often each pair of server and calibrator is measured.
-        seconds: How long each time.
-        say: Tells what is being done.
-    """
-
-    work: Path
-    rounds: int
-    seconds: float
-    say: Callable[[str], None]
-    calibrator: Running
-    calibrator_form: Form = PLAIN
-    measured: list[Measured] = field(default_factory=list)
-
-    def compare(
-        self,
-        name: str,
-        running: Running,
-        form: Form,
-        *,
-        cases: Sequence[Case] = CASES,
-        load: Callable[[Case], Load] | None = None,
-        idle_s: float = 0.0,
-    ) -> None:
-        """Measure a server and the calibrator in turns, for every case and round."""
-        clock = TreeClock(running.roots)
-        other = TreeClock(self.calibrator.roots)
-        idle = self._idle_ratio(clock, idle_s)
-        rows = make_rows()
-        for case in cases:
-            own = form.bodies(rows, n_rows=case.n_rows, host=f"127.0.0.1:{running.port}")
-            plain = self.calibrator_form.bodies(
-                rows, n_rows=case.n_rows, host=f"127.0.0.1:{self.calibrator.port}"
-            )
-            for number in range(self.rounds):
-                self.say(f"{name}: {case.name}, {number + 1} of {self.rounds}")
-                beside, beside_s = self._run(other, self.calibrator.port, plain, case)
-                if load is None:
-                    mine, mine_s = self._run(clock, running.port, own, case)
-                else:
-                    began_s = clock.read_s()
-                    mine = load(case)
-                    mine_s = clock.read_s() - began_s
-                self.measured.append(
-                    Measured(
-                        server=name,
-                        case=case.name,
-                        load=mine,
-                        cpu_s=mine_s,
-                        idle_ratio=idle,
-                        beside=beside,
-                        beside_cpu_s=beside_s,
-                    )
-                )
-
-    def _run(
-        self, clock: TreeClock, port: int, bodies: list[bytes], case: Case
-    ) -> tuple[Load, float]:
-        asyncio.run(run_load(port, bodies, connections=case.connections, seconds=0.3))
-        began_s = clock.read_s()
-        load = asyncio.run(
-            run_load(port, bodies, connections=case.connections, seconds=self.seconds)
-        )
-        return load, clock.read_s() - began_s
-
-    @staticmethod
-    def _idle_ratio(clock: TreeClock, idle_s: float) -> float:
-        """Return the cores a server burns while nobody asks."""
-        if not idle_s:
-            return 0.0
-        began_s, began = clock.read_s(), time.perf_counter()
-        time.sleep(idle_s)
-        return (clock.read_s() - began_s) / (time.perf_counter() - began)
+IDLE_S: Final = 10.0
 
 
 def check_server(running: Running, form: Form, wanted: Floats) -> None:
@@ -151,23 +57,6 @@ def check_server(running: Running, form: Form, wanted: Floats) -> None:
         check_answers([ask(rows)], wanted)
 
 
-@contextmanager
-def bench_beside(
-    calibrator: Peer,
-    work: Path,
-    home: Path,
-    *,
-    rounds: int,
-    seconds: float,
-    say: Callable[[str], None],
-) -> Iterator[Bench]:
-    """Start the calibrator, check it, and hand out the bench."""
-    wanted = wanted_answers(work)
-    with peers.running(calibrator, home=home, port=free_ports(1)[0], work=work) as fastapi:
-        check_server(fastapi, PLAIN, wanted)
-        yield Bench(work=work, rounds=rounds, seconds=seconds, say=say, calibrator=fastapi)
-
-
 def wanted_answers(work: Path) -> Floats:
     """Return the model's own answers to all the rows."""
     import lightgbm
@@ -178,6 +67,8 @@ def wanted_answers(work: Path) -> Floats:
 
 def in_process_cpu_s(work: Path, *, repeats: int) -> list[float]:
     """Return the CPU seconds of predicting 1,000 rows in this process."""
+    import time
+
     import lightgbm
 
     booster = lightgbm.Booster(model_file=work / "model.txt")
@@ -191,46 +82,35 @@ def in_process_cpu_s(work: Path, *, repeats: int) -> list[float]:
     return found
 
 
-def measure_peers(bench: Bench, home: Path, chosen: Sequence[Peer]) -> list[str]:
-    """Measure servers that are one process group each; return why any is missing."""
-    missing = []
-    wanted = wanted_answers(bench.work)
-    for peer in chosen:
-        bench.say(f"{peer.name}: starting")
-        try:
-            port = free_ports(3)[0]
-            with peers.running(peer, home=home, port=port, work=bench.work) as running:
-                check_server(running, peer.form, wanted)
-                bench.compare(peer.name, running, peer.form)
-        except (RuntimeError, AssertionError, OSError, httpx.HTTPError) as error:
-            # Said in the result: a peer that does not run here is no peer beaten.
-            missing.append(f"{peer.name} was not measured: {str(error)[:300]}")
-            bench.say(missing[-1])
-    return missing
+def measure_peer(bench: Bench, peer: Peer, home: Path) -> None:
+    """Measure a server that is one process group."""
+    port = free_ports(3)[0]
+    with peers.running(peer, home=home, port=port, work=bench.work) as running:
+        check_server(running, peer.form, wanted_answers(bench.work))
+        bench.compare(peer.name, running, peer.form)
 
 
-def measure_ray(bench: Bench, *, idle_s: float) -> dict[str, Any]:
-    """Measure this project's endpoint and Serve without it, each on a cluster of its own."""
+def measure_serve(bench: Bench, app: str) -> None:
+    """Measure Ray Serve without this project, on a cluster of its own."""
+    config = ours.plain_config(app, free_ports(1)[0])
+    with ours.cluster_with(
+        config, bench.work / app, ha_proxy=False, ready_path="/-/healthz"
+    ) as cluster:
+        check_server(cluster.running, PLAIN, wanted_answers(bench.work))
+        bench.compare(f"serve_{app}", cluster.running, PLAIN, idle_s=IDLE_S)
+
+
+def measure_endpoint(bench: Bench) -> None:
+    """Measure this project's endpoint, over binary REST and over gRPC."""
     wanted = wanted_answers(bench.work)
-    root = bench.work / "registry"
-    ours.register(bench.work / "mlflow_model", root)
-    for app in ("batched", "naive"):
-        config = ours.plain_config(app, free_ports(1)[0])
-        bench.say(f"serve_{app}: starting")
-        with ours.cluster_with(
-            config, bench.work / app, ha_proxy=False, ready_path="/-/healthz"
-        ) as cluster:
-            check_server(cluster.running, PLAIN, wanted)
-            bench.compare(f"serve_{app}", cluster.running, PLAIN, idle_s=idle_s)
     port, grpc_port = free_ports(2)
-    config = ours.endpoint_config(root, port, grpc_port, max_replicas=1)
-    bench.say("novacron: starting")
+    config = ours.endpoint_config(bench.work / "registry", port, grpc_port, max_replicas=1)
     with ours.cluster_with(
         config, bench.work / "novacron", ha_proxy=True, ready_path="/v2/health/ready"
     ) as cluster:
         check_server(cluster.running, OIP_BINARY, wanted)
         check_answers([ours.ask_grpc(cluster.grpc_port)], wanted[:CHECKED_ROWS])
-        bench.compare("novacron", cluster.running, OIP_BINARY, idle_s=idle_s)
+        bench.compare("novacron", cluster.running, OIP_BINARY, idle_s=IDLE_S)
 
         def over_grpc(case: Case) -> Load:
             bodies = ours.grpc_bodies(make_rows(), n_rows=case.n_rows)
@@ -240,51 +120,76 @@ def measure_ray(bench: Bench, *, idle_s: float) -> dict[str, Any]:
                 )
             )
 
-        bench.compare("novacron_grpc", cluster.running, OIP_BINARY, load=over_grpc, idle_s=idle_s)
+        bench.compare("novacron_grpc", cluster.running, OIP_BINARY, load=over_grpc, idle_s=IDLE_S)
+
+
+def measure_scaling(bench: Bench) -> None:
+    """Put a step of load on the endpoint and count what is lost while it scales."""
     port, grpc_port = free_ports(2)
-    config = ours.endpoint_config(root, port, grpc_port, max_replicas=2)
-    bench.say("novacron: a step of load")
+    config = ours.endpoint_config(bench.work / "registry", port, grpc_port, max_replicas=2)
     with ours.cluster_with(
         config, bench.work / "scaling", ha_proxy=True, ready_path="/v2/health/ready"
     ) as cluster:
         host = f"127.0.0.1:{cluster.running.port}"
         bodies = OIP_BINARY.bodies(make_rows(), n_rows=1, host=host)
-        return {"scaling": ours.load_step(cluster, bodies, seconds=60.0, calm_s=90.0)}
+        bench.facts["scaling"] = asdict(ours.load_step(cluster, bodies, seconds=60.0, calm_s=90.0))
+
+
+def measure_all(bench: Bench, home: Path) -> None:
+    """Measure every server in turn."""
+    for peer in (peers.BARE, peers.RAW, *peers.PEERS):
+        bench.part(peer.name, lambda peer=peer: measure_peer(bench, peer, home))  # type: ignore[misc]
+    ours.prepare_environment(bench.work / "home", bench.work / "model.txt")
+    ours.register(bench.work / "mlflow_model", bench.work / "registry")
+    bench.part("novacron", lambda: measure_endpoint(bench))
+    for app in ("batched", "naive"):
+        bench.part(f"serve_{app}", lambda app=app: measure_serve(bench, app))  # type: ignore[misc]
+    bench.part("scaling", lambda: measure_scaling(bench))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result; `--quick` takes FastAPI and the bare data plane alone."""
     parser = argparse.ArgumentParser(prog=COMMAND)
-    parser.add_argument("--quick", action="store_true", help="no Ray, one second each")
+    parser.add_argument("--quick", action="store_true", help="no Ray, a part of a second each")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--peers", type=Path, default=Path("runs/serving/peers"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/serving"))
+    parser.add_argument("--fresh", action="store_true", help="measure finished parts again")
     parser.add_argument("--out", type=Path, default=RESULTS_DIR)
     given = parser.parse_args(arguments)
     os.environ |= peers.ONE_THREAD
     quick: bool = given.quick
     rounds, seconds = (1, 0.3) if quick else (given.rounds, given.seconds)
+    runs: Path = given.runs.resolve()
+    store = runs / f"parts-{rounds}x{seconds:g}s"
+    if given.fresh or quick:
+        shutil.rmtree(store, ignore_errors=True)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="serving-")))
-        booster = make_model(
-            work / "model.txt", trees=10 if quick else 300, n_rows=1_000 if quick else 20_000
-        )
-        ours.write_mlflow_model(booster, work / "mlflow_model")
-        home = given.peers.resolve()
+        size = {"trees": 10, "n_rows": 1_000} if quick else {}
+        ours.write_mlflow_model(make_model(work / "model.txt", **size), work / "mlflow_model")
         # The quick form installs nothing: FastAPI is here because Ray needs it.
         fastapi = replace(peers.FASTAPI, requirements=()) if quick else peers.FASTAPI
-        bench = stack.enter_context(
-            bench_beside(fastapi, work, home, rounds=rounds, seconds=seconds, say=_say)
+        home, port = runs / "peers", free_ports(1)[0]
+        calibrator = stack.enter_context(peers.running(fastapi, home=home, port=port, work=work))
+        check_server(calibrator, PLAIN, wanted_answers(work))
+        bench = Bench(
+            work=work,
+            rounds=rounds,
+            seconds=seconds,
+            say=_say,
+            calibrator=calibrator,
+            store=store,
         )
-        chosen = (peers.RAW,) if quick else (peers.BARE, peers.RAW, *peers.PEERS)
-        missing = measure_peers(bench, home, chosen)
-        facts: dict[str, Any] = {}
-        if not quick:
-            ours.prepare_environment(work / "home", work / "model.txt")
-            facts = measure_ray(bench, idle_s=10.0)
+        if quick:
+            bench.part("raw_listener", lambda: measure_peer(bench, peers.RAW, home))
+        else:
+            measure_all(bench, home)
         in_process = in_process_cpu_s(work, repeats=20)
-        result = to_result(bench.measured, in_process, facts, missing, command=COMMAND)
+        result = to_result(bench.measured, in_process, bench.facts, bench.missing, command=COMMAND)
     path = write_result(result, given.out)
+    if not bench.missing:
+        shutil.rmtree(store, ignore_errors=True)
     _say(f"wrote {path}")
 
 

@@ -87,14 +87,13 @@ def to_result(
     metrics += _shares(groups, in_process_s)
     scaling = facts.get("scaling")
     if scaling is not None:
-        lost = f"{scaling.requests} requests, 1 to {scaling.most_replicas} replicas and back"
-        metrics.append(_count("lost_requests_of_a_load_step", OURS, scaling.lost, lost))
-        metrics.append(
-            _count("most_replicas", OURS, scaling.most_replicas, "1 replica before the step")
-        )
-        metrics.append(
-            _count("replicas_after", OURS, scaling.replicas_after, "the most during the step")
-        )
+        most = scaling["most_replicas"]
+        lost = f"{scaling['requests']} requests, 1 to {most} replicas and back"
+        metrics += [
+            _count("lost_requests_of_a_load_step", OURS, scaling["lost"], lost),
+            _count("most_replicas", OURS, most, "1 replica before the step"),
+            _count("replicas_after", OURS, scaling["replicas_after"], "the most in the step"),
+        ]
     failed = sum(one.load.failed for one in measured)
     return BenchmarkResult(
         theme="serving",

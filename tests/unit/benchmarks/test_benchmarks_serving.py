@@ -12,9 +12,11 @@ import pytest
 
 from benchmarks.results_format import BenchmarkResult
 from benchmarks.serving.__main__ import main
+from benchmarks.serving.bench import Bench
 from benchmarks.serving.bodies import OIP_BINARY, check_answers, make_rows
 from benchmarks.serving.cpu import TreeClock
 from benchmarks.serving.load import Load, run_load
+from benchmarks.serving.peers import Running
 from benchmarks.serving.report import Measured, to_result
 
 ONE = "1 row, 64 connections"
@@ -42,7 +44,7 @@ def measured(server, cpu_s, requests=100, **changes):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_quick_form_checks_answers_and_writes_a_result_with_its_baseline(tmp_path):
-    main(["--quick", "--out", str(tmp_path)])
+    main(["--quick", "--out", str(tmp_path), "--runs", str(tmp_path / "runs")])
 
     result = BenchmarkResult.model_validate(json.loads((tmp_path / "serving.json").read_text()))
     found = {(metric.name, metric.set) for metric in result.metrics}
@@ -65,6 +67,40 @@ def test_a_cheaper_server_is_so_many_times_cheaper_by_ratios_to_the_same_calibra
 
 def test_what_a_cluster_burns_without_requests_is_taken_off():
     assert measured("ray", 0.3, idle_ratio=0.1).cpu_us == pytest.approx(2000)
+
+
+def bench_of(store):
+    running = Running(port=0, roots=lambda: ())
+    return Bench(work=store, rounds=1, seconds=1, say=print, calibrator=running, store=store)
+
+
+def test_a_killed_run_goes_on_after_the_parts_it_finished(tmp_path):
+    first, second = bench_of(tmp_path), bench_of(tmp_path)
+
+    def measure(bench, server):
+        bench.measured.append(measured(server, 0.1, requests=5000))
+        bench.facts["seen"] = [server]
+
+    first.part("novacron", lambda: measure(first, "novacron"))
+    second.part("novacron", lambda: pytest.fail("measured twice"))
+
+    assert second.facts == {"seen": ["novacron"]}
+    assert second.measured[0].cpu_ratio == first.measured[0].cpu_ratio
+    assert second.measured[0].p99_ratio == pytest.approx(first.measured[0].p99_ratio)
+
+
+def test_a_server_that_does_not_run_is_said_and_leaves_no_figures(tmp_path):
+    bench = bench_of(tmp_path)
+
+    def fails():
+        bench.measured.append(measured("mlflow", 0.1))
+        raise RuntimeError("no port")
+
+    bench.part("mlflow", fails)
+
+    assert bench.measured == []
+    assert bench.missing == ["mlflow was not measured: no port"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_answers_stop_the_benchmark():
