@@ -32,6 +32,7 @@ from serve_apps.grpc_ingress import SERVICE
 from serve_apps.grpc_messages import new_message
 
 _READY_S: Final = 120.0
+_DEPLOY_TRIES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +122,7 @@ def cluster_with(
     )
     with LocalCluster(cluster_config, runs=work, now=datetime.now(UTC)) as cluster:
         state = cluster.state
-        url = serving.deploy(state, config, timeout_s=300)
+        url = _deploy(state, config)
         _until_ready(url + ready_path)
         running = Running(
             port=int(url.rpartition(":")[2]),
@@ -132,6 +133,16 @@ def cluster_with(
         )
         grpc_port = int(config.get("grpc_options", {}).get("port", 0))
         yield Cluster(state=state, running=running, grpc_port=grpc_port)
+
+
+def _deploy(state: ClusterState, config: dict[str, Any]) -> str:
+    """Deploy; a busy machine may need longer to take the config than the call waits."""
+    for _ in range(_DEPLOY_TRIES - 1):
+        try:
+            return serving.deploy(state, config, timeout_s=300)
+        except httpx.TimeoutException:
+            time.sleep(5)
+    return serving.deploy(state, config, timeout_s=300)
 
 
 def _until_ready(url: str) -> None:
