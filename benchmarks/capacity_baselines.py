@@ -38,35 +38,33 @@ def default_prophet(history: History, horizon: int) -> tuple[Floats, Mapping[flo
     from prophet import Prophet
 
     index = history.index(horizon)
-    model = Prophet(interval_width=0.95)
+    model = Prophet()
     model.fit(pd.DataFrame({"ds": index[: len(history)], "y": history.value_T}))
     future = pd.DataFrame({"ds": index[len(history) :]})
-    told = model.predict(future)
     samples = model.predictive_samples(future)["yhat"]
-    inner = (np.quantile(samples, 0.1, axis=1), np.quantile(samples, 0.9, axis=1))
-    outer = (np.asarray(told.yhat_lower), np.asarray(told.yhat_upper))
-    return np.asarray(told.yhat), {0.80: inner, 0.95: outer}
+    bands = {
+        level: tuple(np.quantile(samples, (1 + side * level) / 2, axis=1) for side in (-1, 1))
+        for level in (0.80, 0.95)
+    }
+    model.uncertainty_samples = 0  # they were drawn above
+    return np.asarray(model.predict(future).yhat), bands
 
 
 def auto_ets(history: History, horizon: int) -> Floats:
-    """The exponential smoothing model of least AICc, season of a week of days or a day of hours."""
+    """The exponential smoothing model of least AICc, season of a week of days or a day of hours.
+
+    Error, trend and season: ANN, AAdN, ANA, AAdA, and MNM, MAdM where all values are positive.
+    """
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 
     value_T, season = _end(history)
-    positive = bool(value_T.min() > 0)
+    kinds = [("add", None), ("add", "add")] + ([("mul", "mul")] if value_T.min() > 0 else [])
     fits = []
-    for error, trend, seasonal in product(
-        ("add", "mul") if positive else ("add",),
-        (None, "add", "damped"),
-        (None, "add", "mul") if positive else (None, "add"),
-    ):
-        if error == "add" and seasonal == "mul":
-            continue  # unstable, left out by every automatic choice
+    for (error, seasonal), damped in product(kinds, (False, True)):
         try:
             model = ETSModel(
-                value_T, error=error, trend=None if trend is None else "add",
-                damped_trend=trend == "damped", seasonal=seasonal,
-                seasonal_periods=season if seasonal else None,
+                value_T, error=error, trend="add" if damped else None, damped_trend=damped,
+                seasonal=seasonal, seasonal_periods=season if seasonal else None,
             )  # fmt: skip
             fits.append(model.fit(disp=False, maxiter=100))
         except _FIT_ERRORS:

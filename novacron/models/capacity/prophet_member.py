@@ -26,6 +26,7 @@ DAMPING_PER_DAY: Final = 0.98
 """Slope kept from one day to the next above one year: half is gone after 34 days."""
 _YEARLY_ORDER: Final = 6
 _CHANGE_RANGE: Final = 0.95
+_CHANGES: Final = 25
 _MOST_STEPS: Final = 1_500
 
 
@@ -93,6 +94,7 @@ def _model(*, days: float, hourly: bool, yearly: bool, frame: pd.DataFrame | Non
 
     return Prophet(
         growth="linear",
+        n_changepoints=_changes(days, hourly),
         changepoint_range=_CHANGE_RANGE,
         yearly_seasonality=_YEARLY_ORDER if yearly else False,
         weekly_seasonality=days >= 14,
@@ -100,6 +102,14 @@ def _model(*, days: float, hourly: bool, yearly: bool, frame: pd.DataFrame | Non
         holidays=frame,
         uncertainty_samples=0,
     )
+
+
+def _changes(days: float, hourly: bool) -> int:
+    """Return how often the trend may change: on hours once in two weeks.
+
+    More often it would take working days and weekends for trends.
+    """
+    return int(np.clip(days // 14, 1, _CHANGES)) if hourly else _CHANGES
 
 
 def _damped(trend_H: Floats, horizon: int, step_days: float, days: float) -> Floats:
