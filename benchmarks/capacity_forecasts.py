@@ -64,7 +64,7 @@ def make_records(
             history = series.until(origin)
             actual_H = series.value_T[origin : origin + demand.horizon]
             outlook = own.outlook(history, demand.horizon, members=members)
-            if outlook is None:
+            if outlook is None or np.isnan(actual_H).all():
                 continue
             said, intervals = _all_said(history, demand.horizon, outlook, folder, baselines)
             done += 1

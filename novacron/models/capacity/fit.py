@@ -203,6 +203,9 @@ def _trajectories(
     made = []
     for place in _places(one.history, horizon, config.places):
         past = one.history.until(place)
+        ahead_H = one.history.value_T[place : place + horizon]
+        if np.isnan(ahead_H).mean() > 0.5:
+            continue
         if np.isnan(past.value_T).mean() > 0.5 or np.nanmin(past.value_T) == np.nanmax(
             past.value_T
         ):
@@ -217,7 +220,7 @@ def _trajectories(
                 link=link,
                 said={name: forecast.z_H for name, forecast in said.items()},
                 trials=run_trials(past, link, horizon, asked, config.trials),
-                actual_H=link.forward(one.history.value_T[place : place + horizon]),
+                actual_H=link.forward(ahead_H),
                 change=typical_change(z_T, steps_per_week(past.step_s)),
             )
         )

@@ -32,9 +32,12 @@ def phase_mean(value_T: Floats, week: int, horizon: int, weeks: int = PROFILE_WE
     """Return the mean at each phase of the week over the last `weeks`, repeated over the horizon.
 
     On days this is the weekday mean, the baseline that fleets are hard to beat on. A phase without
-    any value takes the mean of all.
+    any value takes the mean of all phases, a window without any that of the last week of values.
     """
     window = value_T[-weeks * week :]
+    if np.isnan(window).all():
+        window = value_T[~np.isnan(value_T)][-week:]
+        return np.full(horizon, float(window.mean()))
     padded = np.concatenate([np.full(-len(window) % week, np.nan), window]).reshape(-1, week)
     profile_W = mean_of_present(padded, axis=0)
     profile_W = np.where(np.isnan(profile_W), np.nanmean(window), profile_W)

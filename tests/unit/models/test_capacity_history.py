@@ -171,6 +171,12 @@ def test_the_weekly_profile_starts_at_the_phase_that_follows_the_history():
     np.testing.assert_array_equal(phase_mean(value, 7, 10), (np.arange(60, 70) % 7) * 1.0)
 
 
+def test_a_month_without_values_leaves_the_profile_at_the_last_week_that_had_some():
+    value = np.r_[np.full(50, 1.0), np.full(7, 3.0), np.full(40, np.nan)]
+
+    np.testing.assert_array_equal(phase_mean(value, 7, 5), np.full(5, 3.0))
+
+
 def test_gaps_are_filled_by_the_profile_and_nothing_else_changes():
     value = np.tile([1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 8.0], 8)
     holed = value.copy()
