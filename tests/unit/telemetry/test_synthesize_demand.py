@@ -33,7 +33,7 @@ def test_without_causes_demand_is_constant():
 
 @pytest.mark.parametrize(("cause", "strength"), [("weekly", 0.3), ("noise", 0.2), ("wander", 0.3)])
 def test_each_cause_alone_moves_it(cause, strength):
-    kind = DemandKind(**{**{name: 0.0 for name in QUIET.__dataclass_fields__}, cause: strength})
+    kind = DemandKind(**{**dict.fromkeys(QUIET.__dataclass_fields__, 0.0), cause: strength})
 
     frame = np.log(generate_demand(2, series=8, days=70, kind=kind))
 
