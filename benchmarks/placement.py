@@ -98,9 +98,9 @@ FULL: Final = Amounts(
     config=PlacementConfig(),
     share=1.0,
     small_clusters=3,
-    loads=(0.5, 0.65, 0.8),
+    loads=(0.6, 0.8, 0.95),
     jobs=400,
-    seeds=(1, 2, 3, 4, 5),
+    seeds=(1, 2, 3, 4),
     decisions=((1000, 300), (10_000, 100)),
     feasible=(60, 200),
     ablated=(40, 100),
@@ -113,7 +113,7 @@ QUICK: Final = Amounts(
     ),
     share=0.05,
     small_clusters=2,
-    loads=(0.7,),
+    loads=(0.2,),
     jobs=60,
     seeds=(1,),
     decisions=((1000, 10),),
@@ -299,7 +299,8 @@ NOTES: Final = (
     "training ends; figures begin after a settling time. A node is put in use only when no node in "
     "use fits, for every rule alike. Intervals draw clusters again.",
     "The lifetime oracle knows every end; it runs by both rules that the gate may choose, and the "
-    "better of the two in each cluster is the bound.",
+    "better of the two in each cluster is the bound. Where it saves less than 0.2 % of best fit's "
+    "nodes no share of its gain is told.",
     "Azure V1 names no hosts: 48 vCPU and 192 GB are supplied; its lifetimes are known as bins, "
     "ends are drawn evenly inside. DLRM hosts are supplied too. Of the Alibaba GPU nodes 60 % are "
     "kept, so that room is scarce; requests that fit nowhere are refused.",

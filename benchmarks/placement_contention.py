@@ -34,7 +34,7 @@ Ints = NDArray[np.int64]
 
 RULES: Final = ("random", "first_fit", "best_fit", "worst_fit", "least_loaded")
 OVERCOMMIT: Final = 2.0
-NODES: Final = 40
+NODES: Final = 16
 _STAY_S: Final = 10_000.0
 
 
@@ -54,9 +54,11 @@ def draw_world(sizes: Sizes, load: float, jobs: int, seed: int) -> World:
     hardware = draw_hardware(sizes, NODES, rng)
     work = draw_demand(sizes, jobs, rng)
     at_once = load * float(hardware.state.cores.sum()) / float(work.busy_cores.mean())
-    # The fleet begins half full, so that the jobs that are scored find it in its usual state.
+    # The fleet begins as full as it stays.
     arrived_N = np.sort(rng.uniform(0, _STAY_S * jobs / at_once, jobs))
-    early = int(min(at_once, jobs // 2))
+    early = int(at_once)
+    if early >= jobs:
+        raise ValueError(f"{jobs} jobs cannot keep {early} running")
     arrived_N[:early] = 0.0
     return World(
         hardware=hardware,

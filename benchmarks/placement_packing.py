@@ -63,6 +63,8 @@ DLRM_HOST: Final = (192.0, 1920.0, 4000.0, RDMA_MBPS, 2.0)
 GPU_NODE_SHARE: Final = 0.6
 """All requests at once ask for less than all nodes have; that many nodes are kept."""
 _DLRM_HOSTS: Final = 1500
+_LEAST_GAIN: Final = 0.002
+"""Where even the oracle saves less than this share of nodes there is nothing to have a share of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,7 +244,8 @@ def packing_metrics(found: Mapping[str, Any], rng: np.random.Generator) -> list[
             _metric(f"active_over_fluid_{rule}", on, to_fluid, "1 is the fluid lower bound"),
             _metric(f"active_over_best_fit_{rule}", on, to_best, "best fit is 1"),
         ]
-    for rule in ("lifetime", "lifetime_one_shot", "first_fit"):
+    shared = ("lifetime", "lifetime_one_shot", "first_fit")
+    for rule in shared if 1 - oracle_N.sum() / best_N.sum() > _LEAST_GAIN else ():
         share = gain_share(best_N, active[rule], oracle_N, rng)
         metrics.append(
             _metric(f"share_of_oracle_gain_{rule}", on, share, "best fit 0, lifetime oracle 1")

@@ -119,7 +119,8 @@ def gpu_requests(data_dir: Path) -> Requests:
         gpus_N=frame.gpus.to_numpy(np.int64),
         app_N=np.full(len(frame), NO_GROUP, dtype=np.int64),
         max_per_node_N=np.zeros(len(frame), dtype=np.int64),
-        cut_s=float(frame.deleted_s.max()),
+        # Long after the last request the trace only waits for the last ends.
+        cut_s=float(frame.created_s.max()),
     )
 
 

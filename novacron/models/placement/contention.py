@@ -101,8 +101,8 @@ class Outcome:
     latency_ms: Floats
     reliability: Floats
     efficiency: Floats
-    """1 minus the difference of the promised shares of CPU and memory after the placement: what one
-    of them has left over when the other is full cannot be used by anyone."""
+    """Useful share of what is held: work is slower by the slowdown and holds its resources as much
+    longer, and the difference of the promised shares of CPU and memory is of use to nobody."""
     power_w: Floats
     """That it adds, at the facility's meter."""
 
@@ -151,14 +151,14 @@ def simulate(node: NodeState, work: Demand) -> Outcome:
     """Return what becomes of each workload on its node."""
     slow = slowdown(node, work)
     jitter_ms = np.sqrt(node.jitter_ms2)
-    cpu_after = (node.promised_cores + work.cores) / node.cores
+    cpu_after = np.minimum((node.promised_cores + work.cores) / node.cores, 1.0)
     memory_after = (node.promised_memory_gb + work.memory_gb) / node.memory_gb
     return Outcome(
         slowdown=slow,
         throughput=1 / slow,
         latency_ms=node.rtt_ms + SERVICE_MS * slow + 2 * jitter_ms,
         reliability=reliability(node, work),
-        efficiency=np.clip(1 - np.abs(cpu_after - memory_after), 0, 1),
+        efficiency=np.clip(1 - np.abs(cpu_after - memory_after), 0, 1) * np.minimum(1 / slow, 1),
         power_w=added_power_w(node, work),
     )
 
