@@ -32,7 +32,10 @@ from novacron.models.placement.worlds import (
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-RULES: Final = ("random", "first_fit", "best_fit", "worst_fit", "least_loaded")
+RULES: Final = ("random", "first_fit", "best_fit", "worst_fit", "least_loaded", "oracle")
+"""`oracle` knows the laws and every demand, and takes the node where the job itself is fastest."""
+LOAD: Final = 0.8
+"""Busy cores over cores, once a fleet has filled."""
 OVERCOMMIT: Final = 2.0
 NODES: Final = 16
 _STAY_S: Final = 10_000.0
@@ -48,12 +51,15 @@ class World:
     end_N: Floats
 
 
-def draw_world(sizes: Sizes, load: float, jobs: int, seed: int) -> World:
-    """Draw a fleet and jobs that keep `load` of its cores busy on average, once it has filled."""
+def draw_world(sizes: Sizes, intensity: float, jobs: int, seed: int) -> World:
+    """Draw a fleet and jobs that keep `LOAD` of its cores busy on average.
+
+    `intensity` multiplies what jobs ask of memory, disk and network for each busy core.
+    """
     rng = np.random.default_rng([seed, 77])
     hardware = draw_hardware(sizes, NODES, rng)
-    work = draw_demand(sizes, jobs, rng)
-    at_once = load * float(hardware.state.cores.sum()) / float(work.busy_cores.mean())
+    work = draw_demand(sizes, jobs, rng, intensity)
+    at_once = LOAD * float(hardware.state.cores.sum()) / float(work.busy_cores.mean())
     # The fleet begins as full as it stays.
     arrived_N = np.sort(rng.uniform(0, _STAY_S * jobs / at_once, jobs))
     early = int(at_once)
@@ -98,7 +104,11 @@ def run(world: World, rule: str, optimizer: WorkloadOptimizer | None, seed: int)
             refused += 1
             continue
         if optimizer is None:
-            node_N[job] = _choose(rule, fits, state, free_cores, free_gb, rng)
+            node_N[job] = (
+                _fastest(world, fits, state, job)
+                if rule == "oracle"
+                else _choose(rule, fits, state, free_cores, free_gb, rng)
+            )
         else:
             node_N[job] = _ask(optimizer, world, state, job)
         heapq.heappush(ends, (float(world.end_N[job]), job))
@@ -128,6 +138,11 @@ def _look(world: World, node_N: Ints, total_N: Floats, looks_N: Floats) -> None:
     }
     total_N[here_N] += slowdown(NodeState(**others), own)
     looks_N[here_N] += 1
+
+
+def _fastest(world: World, fits: Ints, state: NodeState, job: int) -> int:
+    same = world.work.take(np.full(len(fits), job))
+    return int(fits[slowdown(state.take(fits), same).argmin()])
 
 
 def _choose(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.report_page import Goal, Picture, Section, write_report
+from benchmarks.report_page import Goal, GoalKey, Picture, Section, write_report
 from benchmarks.results_format import BenchmarkResult
 
 
@@ -19,7 +19,7 @@ def report(result: BenchmarkResult, out: Path) -> None:
         "placement_packing_alibaba_dlrm_2025": "Nodes in use over best fit, DLRM 2025.",
     }
     drawn = {name: out / f"{name}.png" for name in captions}
-    goals = {
+    goals: dict[GoalKey, Goal] = {
         "share_of_oracle_gain_lifetime": Goal(low=0.35),
         "active_over_best_fit_lifetime": Goal(high=1.0),
         "infeasible_placements": Goal(high=0.0),
@@ -56,7 +56,7 @@ def report(result: BenchmarkResult, out: Path) -> None:
             pictures=(
                 Picture(
                     path=out / "placement_contention.png",
-                    caption="Mean slowdown of jobs by load and rule; simulated.",
+                    caption="Mean slowdown of jobs by intensity and rule; simulated.",
                 ),
             ),
         ),

@@ -38,22 +38,23 @@ def draw_packing(found: Mapping[str, Any], path: Path) -> None:
 
 def _total(runs: list[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
     length = min(len(run["active_by_hour"]) for run in runs)
-    return np.sum([run["active_by_hour"][:length] for run in runs], axis=0)
+    total = np.sum([run["active_by_hour"][:length] for run in runs], axis=0)
+    return np.asarray(total, dtype=np.float64)
 
 
-def draw_contention(by_load: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Draw the mean slowdown by load, one line a rule."""
+def draw_contention(by_intensity: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Draw the mean slowdown by intensity, one line a rule."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    loads = sorted(by_load, key=float)
-    for rule in by_load[loads[0]]:
+    names = sorted(by_intensity, key=float)
+    for rule in by_intensity[names[0]]:
         axes.plot(
-            [float(load) for load in loads],
-            [by_load[load][rule] for load in loads],
+            [float(name) for name in names],
+            [by_intensity[name][rule] for name in names],
             marker="o",
             label=rule.replace("_", " "),
         )
-    axes.set_xlabel("busy cores over cores, fleet mean asked for")
+    axes.set_xlabel("demand on memory, disk and network for each busy core, multiple of the usual")
     axes.set_ylabel("mean slowdown (1: free reference node)")
     axes.set_title("Job slowdown under simulated contention")
     axes.legend(fontsize=8)

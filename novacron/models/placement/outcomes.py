@@ -109,12 +109,13 @@ def _draw_fleet(
     residents = rng.poisson(
         rng.uniform(0, 1) * overcommit * float(hardware.state.cores.sum()) / mean_cores
     )
-    work = draw_demand(sizes, max(int(residents), 1), rng)
+    intensity = float(rng.uniform(0.5, 3.5))
+    work = draw_demand(sizes, max(int(residents), 1), rng, intensity)
     # Some nodes are more popular than others, as under any placement that is not perfect.
     popular_H = rng.gamma(1.5, 1, _NODES) * hardware.state.cores
     node_N = rng.choice(_NODES, size=len(work.cores), p=popular_H / popular_H.sum())
     state = with_residents(hardware, node_N, work)
-    asked = draw_demand(sizes, _NODES, rng)
+    asked = draw_demand(sizes, _NODES, rng, intensity)
     factor_HF = node_factors(hardware, state, overcommit)
     for name, value_N in workload_factors(asked).items():
         factor_HF[:, PLACE[name]] = value_N

@@ -65,11 +65,14 @@ class Sizes:
         )
 
 
-def draw_demand(sizes: Sizes, count: int, rng: np.random.Generator) -> Demand:
+def draw_demand(
+    sizes: Sizes, count: int, rng: np.random.Generator, intensity: float = 1.0
+) -> Demand:
     """Draw workloads: real or round sizes, simulated usage.
 
     CPU use is a Beta(3, 2) share of the request, 0.6 on average. A busy core moves 2.5 GB/s on average if its
-    class is bound by memory and a fifth of that if not, and so on.
+    class is bound by memory and a fifth of that if not, and so on; `intensity` multiplies what is
+    asked of memory, disk and network.
     """
     cores, memory_gb = sizes.request_N2[rng.integers(len(sizes.request_N2), size=count)].T
     kind = rng.choice(len(_CLASSES), size=count, p=[0.3, 0.2, 0.15, 0.15, 0.2])
@@ -80,9 +83,9 @@ def draw_demand(sizes: Sizes, count: int, rng: np.random.Generator) -> Demand:
         cores=cores,
         memory_gb=memory_gb,
         busy_cores=busy,
-        memory_mbps=busy * 4000 * share_N4[:, 1] * rng.gamma(4, 1 / 4, count),
-        iops=busy * 2500 * share_N4[:, 2] * rng.gamma(4, 1 / 4, count),
-        network_mbps=busy * 400 * share_N4[:, 3] * rng.gamma(4, 1 / 4, count),
+        memory_mbps=intensity * busy * 4000 * share_N4[:, 1] * rng.gamma(4, 1 / 4, count),
+        iops=intensity * busy * 2500 * share_N4[:, 2] * rng.gamma(4, 1 / 4, count),
+        network_mbps=intensity * busy * 400 * share_N4[:, 3] * rng.gamma(4, 1 / 4, count),
         cpu_share=share_N4[:, 0],
         memory_share=share_N4[:, 1],
         disk_share=share_N4[:, 2],

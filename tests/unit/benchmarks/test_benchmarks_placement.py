@@ -23,9 +23,9 @@ def test_the_quick_run_measures_decisions_and_contention_beside_baselines(quick)
 
     assert found["infeasible_candidates", "simulated_requests"]["value"] == 0
     assert found["wrongly_none_feasible", "simulated_requests"]["value"] == 0
-    assert ("speed_over_random_optimizer", "contention_load_0.2") in found
-    assert ("speed_over_random_least_loaded", "contention_load_0.2") in found
-    assert found["speed_over_random_random", "contention_load_0.2"]["value"] == 1
+    assert ("speed_over_random_optimizer", "contention_intensity_1") in found
+    assert ("speed_over_random_least_loaded", "contention_intensity_1") in found
+    assert found["speed_over_random_random", "contention_intensity_1"]["value"] == 1
     assert "--quick" in result["command"]
 
 
@@ -48,7 +48,7 @@ def test_finished_stages_are_not_measured_again(quick, capsys):
 
 
 def test_the_same_world_meets_every_rule():
-    one, other = (draw_world(Sizes.round(), 0.2, 60, 3) for _ in range(2))
+    one, other = (draw_world(Sizes.round(), 1.0, 300, 3) for _ in range(2))
 
     np.testing.assert_array_equal(one.work.cores, other.work.cores)
     assert run(one, "random", None, 1) == run(other, "random", None, 1)
