@@ -25,6 +25,7 @@ from novacron.models.placement.worlds import (
     draw_demand,
     draw_hardware,
     node_factors,
+    pair_factors,
     with_residents,
     workload_factors,
 )
@@ -194,7 +195,11 @@ def workload_of(work: Demand, job: int) -> Workload:
 
 
 def _ask(optimizer: WorkloadOptimizer, world: World, state: NodeState, job: int) -> int:
-    answer = optimizer.optimize(workload_of(world.work, job), fleet_of(world.hardware, state))
+    fleet = fleet_of(world.hardware, state)
+    same = world.work.take(np.full(len(fleet), job))
+    for name, value_H in pair_factors(state, same).items():
+        fleet.set_factor(name, value_H)
+    answer = optimizer.optimize(workload_of(world.work, job), fleet)
     if answer.best is None:
         raise RuntimeError(f"the optimizer found no node: {answer.none_feasible_because}")
     return int(answer.best.node_id[1:])

@@ -28,6 +28,7 @@ from novacron.models.placement.worlds import (
     draw_demand,
     draw_hardware,
     node_factors,
+    pair_factors,
     with_residents,
     workload_factors,
 )
@@ -39,6 +40,10 @@ TARGETS: Final = ("throughput", "latency", "reliability", "efficiency", "power")
 HALF_LATENCY_MS: Final = 20.0
 HALF_POWER_W: Final = 50.0
 MOST_THROUGHPUT: Final = 1.5
+LEAST_THROUGHPUT: Final = 0.03
+"""Throughput is graded by its logarithm, from this (0) to the most (1): twice as slow costs the
+same wherever it happens."""
+_SPAN: Final = float(np.log(MOST_THROUGHPUT / LEAST_THROUGHPUT))
 _NODES: Final = 24
 _EDGE: Final = 1e-3
 
@@ -64,7 +69,7 @@ def grades(outcome: Outcome) -> Floats:
     """Return the grade of each target; a higher one is better."""
     return np.column_stack(
         [
-            np.minimum(outcome.throughput / MOST_THROUGHPUT, 1.0),
+            np.clip(1 - np.log(MOST_THROUGHPUT / outcome.throughput) / _SPAN, 0, 1),
             1 / (1 + outcome.latency_ms / HALF_LATENCY_MS),
             outcome.reliability,
             outcome.efficiency,
@@ -78,7 +83,7 @@ def in_units(grade_NT: Floats) -> Floats:
     safe_NT = np.clip(grade_NT, _EDGE, 1 - _EDGE)
     return np.column_stack(
         [
-            np.maximum(grade_NT[:, 0], 0) * MOST_THROUGHPUT,
+            MOST_THROUGHPUT * np.exp(-_SPAN * (1 - np.clip(grade_NT[:, 0], 0, 1))),
             HALF_LATENCY_MS * (1 / safe_NT[:, 1] - 1),
             np.clip(grade_NT[:, 2], 0, 1),
             np.clip(grade_NT[:, 3], 0, 1),
@@ -117,7 +122,7 @@ def _draw_fleet(
     state = with_residents(hardware, node_N, work)
     asked = draw_demand(sizes, _NODES, rng, intensity)
     factor_HF = node_factors(hardware, state, overcommit)
-    for name, value_N in workload_factors(asked).items():
+    for name, value_N in (workload_factors(asked) | pair_factors(state, asked)).items():
         factor_HF[:, PLACE[name]] = value_N
     for place, one in enumerate(FACTORS):
         if not one.is_required and rng.random() < config.absent_ratio:

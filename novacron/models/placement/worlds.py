@@ -256,6 +256,27 @@ def node_factors(hardware: Hardware, state: NodeState, overcommit: float) -> Flo
     return matrix_HF
 
 
+def pair_factors(state: NodeState, work: Demand) -> dict[str, Floats]:
+    """Return what follows from a profiled workload and a node's load, pair by pair.
+
+    Similarity is the cosine between where the workload's time goes and what is busy on the node.
+    """
+    share_N4 = np.column_stack(
+        [work.cpu_share, work.memory_share, work.disk_share, work.network_share]
+    )
+    busy_N4 = np.column_stack(
+        [
+            state.busy_cores / state.cores,
+            state.asked_memory_mbps / state.memory_mbps,
+            state.asked_iops / state.iops,
+            state.asked_network_mbps / state.network_mbps,
+        ]
+    )
+    length_N = np.linalg.norm(share_N4, axis=1) * np.linalg.norm(busy_N4, axis=1)
+    cosine_N = (share_N4 * busy_N4).sum(axis=1) / np.maximum(length_N, 1e-12)
+    return {"workload_similarity": np.clip(cosine_N, 0, 1)}
+
+
 def workload_factors(work: Demand) -> dict[str, Floats]:
     """Return what a caller would know of the workloads, as factors."""
     return {
