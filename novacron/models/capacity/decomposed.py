@@ -43,7 +43,7 @@ def forecast_decomposed(z_T: Floats, step_s: int, horizon: int) -> Decomposed:
     periods = _periods(kept_T.size, day)
     seasonal_TS = _seasons(kept_T, periods)
     rest_T = kept_T - seasonal_TS.sum(axis=1)
-    level_H = _smoothed(rest_T[-_MOST_DAYS * (1 if day == 1 else 2) :], horizon)
+    level_H = _level(rest_T, day, horizon)
     seasonal_H = np.sum(
         [np.resize(seasonal_TS[-period:, s], horizon) for s, period in enumerate(periods)],
         axis=0,
@@ -66,6 +66,14 @@ def _seasons(z_T: Floats, periods: tuple[int, ...]) -> Floats:
         fitted = STL(z_T, period=periods[0], seasonal=13, robust=True).fit()
         return np.asarray(fitted.seasonal)[:, None]
     return np.asarray(MSTL(pd.Series(z_T), periods=periods, stl_kwargs=_SPEED).fit().seasonal)
+
+
+def _level(rest_T: Floats, day: int, horizon: int) -> Floats:
+    """Smooth days: on hours one odd evening would be carried on for a week."""
+    days = rest_T.size // day
+    daily_K = rest_T[rest_T.size - days * day :].reshape(days, day).mean(axis=1)
+    ahead = -(-horizon // day)
+    return np.repeat(_smoothed(daily_K[-_MOST_DAYS:], ahead), day)[:horizon]
 
 
 def _smoothed(rest_T: Floats, horizon: int) -> Floats:
