@@ -14,9 +14,10 @@ __version__ = "0.1.0"
 _PUBLIC: Final[dict[str, str]] = {
     "AnomalyDetector": "novacron.models.anomaly.detector",
     "AutoOptimizer": "novacron.models.policy.optimizer",
+    "BandwidthPredictor": "novacron.models.bandwidth.predictor",
     "CapacityPlanner": "novacron.models.capacity.planner",
-    "PredictiveScalingEngine": "novacron.models.scaling.engine",
     "PatternRecognizer": "novacron.models.patterns.recognizer",
+    "PredictiveScalingEngine": "novacron.models.scaling.engine",
     "WorkloadOptimizer": "novacron.models.placement.optimizer",
 }
 
