@@ -63,7 +63,7 @@ bench-decisions: setup
 
 # The forecasters, one after another; those that are there.
 bench-forecasts: setup
-	@for name in bandwidth performance scaling capacity; do \
+	@for name in bandwidth bandwidth_paths performance scaling capacity; do \
 	  if [ -f benchmarks/$$name.py ]; then $(BIN)/python -m benchmarks.$$name || exit 1; fi; \
 	done
 

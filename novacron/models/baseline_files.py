@@ -17,10 +17,20 @@ from novacron.models.baselines import (
     MeanSoFar,
     RidgeLags,
 )
+from novacron.models.rolling_median import RollingMedian
 
 KINDS: Final[dict[str, type]] = {
     made.__name__: made
-    for made in (LastValue, HarmonicMean, MeanSoFar, Ewma, EwmaBand, HoltWinters, RidgeLags)
+    for made in (
+        LastValue,
+        HarmonicMean,
+        MeanSoFar,
+        Ewma,
+        EwmaBand,
+        HoltWinters,
+        RidgeLags,
+        RollingMedian,
+    )
 }
 
 

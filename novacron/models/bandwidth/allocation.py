@@ -11,16 +11,11 @@ from math import ceil, erf, sqrt
 from typing import Final
 
 from novacron.errors import OutOfRangeError
-from novacron.models.bandwidth.modes import Mode
+from novacron.params.groups import AMST_TRANSPORT
 
 SEGMENT_BYTES: Final = 1448
 WINDOW_BYTES: Final = 4_194_304
 """Largest receive window of one stream that hosts grant by default (4 MiB)."""
-STREAM_BOUNDS: Final[dict[Mode, tuple[int, int]]] = {
-    "datacenter": (1, 512),
-    "hybrid": (1, 512),
-    "internet": (1, 64),
-}
 PACING_RATIO: Final = 0.95
 COMPUTE_CONFIDENCE: Final = 0.6
 """Below this the cautious quantile is paced at; from `APPLY_CONFIDENCE` up, advice may be applied."""
@@ -82,7 +77,7 @@ def stream_rate_mbps(rtt_ms: float, loss_ratio: float) -> float:
     return 8e-6 * min(WINDOW_BYTES, by_loss) / round_trip_s
 
 
-def allocate(path: PathQuantiles, mode: Mode) -> Allocation:
+def allocate(path: PathQuantiles) -> Allocation:
     """Return the advice for a path.
 
     Raises:
@@ -102,8 +97,8 @@ def allocate(path: PathQuantiles, mode: Mode) -> Allocation:
         )
     stream = stream_rate_mbps(path.rtt_ms, path.loss_ratio)
     wanted = max(1, ceil(path.high_mbps / stream - 1e-9))
-    least, most = STREAM_BOUNDS[mode]
-    streams = min(max(wanted, least), most)
+    bounds = AMST_TRANSPORT["streams"]
+    streams = int(min(max(wanted, bounds.low or 1), bounds.high or wanted))
     confidence = confidence_of(path.low_mbps, path.median_mbps, path.high_mbps)
     sure = confidence >= COMPUTE_CONFIDENCE
     held_ms = path.rtt_ms + path.jitter_ms
@@ -114,5 +109,5 @@ def allocate(path: PathQuantiles, mode: Mode) -> Allocation:
         pacing_mbps=PACING_RATIO * (path.median_mbps if sure else path.low_mbps),
         confidence=confidence,
         is_applicable=confidence >= APPLY_CONFIDENCE,
-        limited_by="" if streams == wanted else f"bounds of the mode {mode}",
+        limited_by="" if streams == wanted else f"at most {bounds.high:g} streams",
     )

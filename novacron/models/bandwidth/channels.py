@@ -1,14 +1,15 @@
 """Forecasts of round trip, loss and jitter, and of bandwidth a quarter of an hour ahead.
 
 A channel gets the point forecaster that did best on held-back paths - last value, EWMA, ridge on
-lags, mean so far - and an interval from the residuals there, in groups of equal volatility.
+lags, rolling median - and an interval from the residuals there, in groups of equal volatility, which
+the outcomes on the path itself then adapt (adaptive conformal inference).
 
 Legend: T samples, N rows, H steps ahead, G groups, Q = 3 levels (.1, .5, .9).
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -20,20 +21,25 @@ from novacron.models.baselines import (
     LEVELS,
     Forecaster,
     LastValue,
-    MeanSoFar,
     ewma_level,
     fit_ewma,
     fit_ridge,
     future,
     volatility,
 )
+from novacron.models.conformal import CalibrationTable, replay
 from novacron.models.metrics import wape
+from novacron.models.rolling_median import RollingMedian
 from novacron.telemetry.traces import Trace
 
 Floats = NDArray[np.float64]
 
 WARM: Final = 8
 GROUPS: Final = 5
+MEDIANS: Final = (5, 12, 24, 48)
+"""Lengths of the rolling medians that are tried."""
+GAMMA: Final = 0.02
+"""Step of the online calibration on a path."""
 HELD_RATIO: Final = 0.3
 """Newest share of the paths on which members are compared and residuals measured."""
 LONG_S: Final = 900.0
@@ -52,6 +58,7 @@ class ChannelForecaster:
     point: Forecaster
     edge_G: Floats
     residual_GHQ: Floats
+    calibration: CalibrationTable
 
     @property
     def name(self) -> str:
@@ -69,6 +76,15 @@ class ChannelForecaster:
         Raises:
             OutOfRangeError: A sample is negative or not finite.
         """
+        q_THQ = self.offline(value_T)
+        # Sample t + 1 judges what was said for it; the newest has no outcome yet.
+        following_T = np.append(np.asarray(value_T, dtype=np.float64)[1:], np.nan)
+        adapted_THQ = replay(self.calibration, [(q_THQ, following_T)], gamma=GAMMA)[0]
+        highest = 1.0 if self.channel == "loss_ratio" else np.inf
+        return np.sort(np.clip(adapted_THQ, 0.0, highest), axis=2)
+
+    def offline(self, value_T: Floats) -> Floats:
+        """Return the quantiles before the path's own outcomes adapt them."""
         value_TH = self.point.forecast(value_T)[:, :, 1]
         group_T = np.searchsorted(self.edge_G, _spread(value_T, self.channel))
         scale_TH = np.maximum(value_TH, _LEAST) if RELATIVE[self.channel] else 1.0
@@ -85,6 +101,7 @@ class ChannelForecaster:
             "point": json.loads(dump_baseline(self.point)),
             "edges": self.edge_G.tolist(),
             "residuals": self.residual_GHQ.tolist(),
+            "scores": self.calibration.score_HSR.tolist(),
         }
 
     @classmethod
@@ -100,6 +117,9 @@ class ChannelForecaster:
                 point=load_baseline(json.dumps(stored["point"])),
                 edge_G=np.asarray(stored["edges"], dtype=np.float64),
                 residual_GHQ=np.asarray(stored["residuals"], dtype=np.float64),
+                calibration=CalibrationTable(
+                    score_HSR=np.asarray(stored["scores"], dtype=np.float64)
+                ),
             )
             shape = (len(made.edge_G) + 1, made.horizon, len(LEVELS))
             if made.channel not in RELATIVE or made.residual_GHQ.shape != shape:
@@ -150,7 +170,7 @@ def fit_channel(
         return _banded(channel, LastValue(horizon=horizon), check, horizon, warm)
     members: list[Forecaster] = [
         LastValue(horizon=horizon),
-        MeanSoFar(horizon=horizon),
+        *(RollingMedian(horizon=horizon, samples=samples) for samples in MEDIANS),
         fit_ewma(train, horizon=horizon, warm=warm),
         fit_ridge(train, horizon=horizon, warm=warm),
     ]
@@ -176,11 +196,11 @@ def _banded(
 ) -> ChannelForecaster:
     spreads, residuals = [], []
     for path in check:
-        rows = slice(warm - 1, len(path) - horizon)
-        value_NH = point.forecast(path)[rows, :, 1]
+        at = slice(warm - 1, len(path) - horizon)
+        value_NH = point.forecast(path)[at, :, 1]
         scale_NH = np.maximum(value_NH, _LEAST) if RELATIVE[channel] else np.ones_like(value_NH)
         residuals.append((future(path, horizon)[warm - 1 :] - value_NH) / scale_NH)
-        spreads.append(_spread(path, channel)[rows])
+        spreads.append(_spread(path, channel)[at])
     spread_N, residual_NH = np.concatenate(spreads), np.concatenate(residuals)
     edge_G = np.quantile(spread_N, np.arange(1, GROUPS) / GROUPS)
     group_N = np.searchsorted(edge_G, spread_N)
@@ -188,9 +208,17 @@ def _banded(
     for group in range(GROUPS):
         own_NH = residual_NH[group_N == group]
         parts.append(np.quantile(own_NH if len(own_NH) else residual_NH, LEVELS, axis=0).T)
-    return ChannelForecaster(
-        channel=channel, point=point, edge_G=edge_G, residual_GHQ=np.stack(parts)
+    draft = ChannelForecaster(
+        channel=channel,
+        point=point,
+        edge_G=edge_G,
+        residual_GHQ=np.stack(parts),
+        calibration=CalibrationTable.neutral(horizon),
     )
+    rows = [(future(path, horizon), draft.offline(path)) for path in check]
+    actual_NH = np.concatenate([actual[warm - 1 :] for actual, _ in rows])
+    q_NHQ = np.concatenate([q_THQ[warm - 1 : len(actual)] for actual, q_THQ in rows])
+    return replace(draft, calibration=CalibrationTable.fit(actual_NH, q_NHQ))
 
 
 def coarse(t_s: Floats, value_T: Floats, bin_s: float = LONG_BIN_S) -> Floats:

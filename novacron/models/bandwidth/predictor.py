@@ -271,7 +271,7 @@ class BandwidthPredictor:
             loss_ratio=0.0 if loss is None else loss.value[0],
             jitter_ms=0.0 if jitter is None else jitter.upper[0],
         )
-        return allocate(path, found.mode)
+        return allocate(path)
 
     def _fitted(self) -> BandwidthModel:
         if self._model is None:

@@ -112,33 +112,33 @@ def test_the_rate_of_a_stream_is_that_of_the_published_law():
 )  # fmt: skip
 @settings(max_examples=80, deadline=None)
 def test_longer_and_lossier_paths_never_get_fewer_streams(rtt_ms, more_rtt, loss, more_loss):
-    near = allocate(quantiles(rtt_ms=rtt_ms, loss_ratio=loss), "hybrid")
-    far = allocate(quantiles(rtt_ms=rtt_ms + more_rtt, loss_ratio=loss + more_loss), "hybrid")
+    near = allocate(quantiles(rtt_ms=rtt_ms, loss_ratio=loss))
+    far = allocate(quantiles(rtt_ms=rtt_ms + more_rtt, loss_ratio=loss + more_loss))
 
     assert far.streams >= near.streams
     assert far.buffer_bytes >= near.buffer_bytes
 
 
 def test_a_buffer_holds_the_bandwidth_delay_product_and_the_jitter():
-    found = allocate(quantiles(high_mbps=800.0, rtt_ms=40.0, jitter_ms=10.0), "hybrid")
+    found = allocate(quantiles(high_mbps=800.0, rtt_ms=40.0, jitter_ms=10.0))
 
     assert found.buffer_bytes == 800e6 / 8 * 0.05
 
 
 def test_an_unsure_forecast_is_paced_by_its_cautious_quantile():
-    sure = allocate(quantiles(low_mbps=95.0, high_mbps=105.0), "hybrid")
-    unsure = allocate(quantiles(low_mbps=20.0, high_mbps=300.0), "hybrid")
+    sure = allocate(quantiles(low_mbps=95.0, high_mbps=105.0))
+    unsure = allocate(quantiles(low_mbps=20.0, high_mbps=300.0))
 
     assert sure.pacing_mbps == pytest.approx(95.0)
     assert unsure.pacing_mbps == pytest.approx(19.0)
     assert (sure.is_applicable, unsure.is_applicable) == (True, False)
 
 
-def test_bounds_of_the_mode_that_bind_are_named():
-    found = allocate(quantiles(high_mbps=900.0, rtt_ms=200.0, loss_ratio=0.02), "internet")
+def test_a_limit_on_streams_that_binds_is_named():
+    found = allocate(quantiles(high_mbps=9000.0, rtt_ms=200.0, loss_ratio=0.02))
 
-    assert found.streams == 64
-    assert "internet" in found.limited_by
+    assert found.streams == 512
+    assert "512" in found.limited_by
 
 
 def test_confidence_is_the_chance_to_come_within_a_fifth():
@@ -153,7 +153,7 @@ def test_confidence_is_the_chance_to_come_within_a_fifth():
 
 def test_quantiles_out_of_order_are_refused():
     with pytest.raises(OutOfRangeError):
-        allocate(quantiles(low_mbps=110.0), "hybrid")
+        allocate(quantiles(low_mbps=110.0))
 
 
 def rtt_paths(count=8, samples=200):
@@ -189,7 +189,7 @@ def test_a_stored_channel_forecaster_answers_the_same():
 def test_loss_that_never_occurs_is_forecast_as_none():
     made = fit_channel([np.zeros(60)] * 4, "loss_ratio", horizon=5)
 
-    assert (made.forecast(np.zeros(30)) == 0).all()
+    assert made.forecast(np.zeros(30)).max() < 1e-6
 
 
 def test_a_channel_too_short_to_calibrate_is_refused():
