@@ -66,6 +66,10 @@ def probe_tensors(specs: tuple[TensorSpec, ...]) -> dict[str, NDArray[Any]]:
 
 def _own_probe(kind: str) -> dict[str, NDArray[Any]]:
     """Return the inputs of a kind for which counting up from 1 makes no valid request."""
+    if kind == "policy":
+        from serve_apps.knobs import probe_tensors as one_interval
+
+        return {name: np.repeat(one, PROBE_ROWS, axis=0) for name, one in one_interval().items()}
     return {
         name: np.full(PROBE_ROWS, value, dtype=object if isinstance(value, str) else np.float64)
         for name, value in _PROBE_VALUES.get(kind, {}).items()

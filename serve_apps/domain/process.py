@@ -222,7 +222,38 @@ class ProcessAdapter:
         return await self._ask("/api/v1/scaling/recommend", row), points
 
     async def _optimize_cluster(self, data: Data) -> dict[str, Any]:
-        return await self._ask("/api/v1/parameters/optimize", data)
+        """Recommend knobs; `cluster_data` has `target` and `telemetry` as the typed route."""
+        cluster = data.get("cluster_data") or {}
+        if not isinstance(cluster, dict):
+            raise unexpected("cluster_data", cluster, "an object with target and telemetry")
+        row = {"entity_id": _text(data, "cluster_id"), **cluster}
+        record = await self._ask("/api/v1/parameters/optimize", row)
+        now = record["default_parameters"]
+        return {
+            "recommendations": [
+                {
+                    "type": "parameter",
+                    "target": name,
+                    "action": "set",
+                    "parameters": {"value": value, "default": now[name]},
+                    "priority": 1,
+                    "impact": record["improvement_ratio"],
+                    "confidence": record["coverage_ratio"],
+                }
+                for name, value in record["parameters"].items()
+                if value != now[name]
+            ],
+            "expected_gains": {
+                "improvement_ratio": record["improvement_ratio"],
+                "lower_ratio": record["improvement_lower_ratio"],
+                "upper_ratio": record["improvement_upper_ratio"],
+                "evidence": record["evidence"],
+            },
+            "risk_assessment": {"overall_risk": None, "risk_factors": [record["reason"]]},
+            "confidence": record["coverage_ratio"],
+            "model_info": self._model_info("optimizer"),
+            "fallback": record["fallback"],
+        }
 
     async def _train(self, _data: Data) -> dict[str, Any]:
         raise MethodNotAllowedError(

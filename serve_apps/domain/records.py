@@ -16,6 +16,7 @@ from novacron.models.anomaly.config import EpisodeConfig
 from novacron.models.anomaly.episodes import severity
 from novacron.models.patterns.definitions import NAMES
 from serve_apps.host import ServedModel
+from serve_apps.knobs import read_telemetry, settings_of
 
 Values = Mapping[str, Any]
 """Outputs of one row as JSON can hold them, by name."""
@@ -32,6 +33,8 @@ class Shape:
     build: Callable[[Values, Values], dict[str, Any]]
     options: Mapping[str, str]
     fields: Mapping[str, str]
+    read: Callable[[Values], dict[str, Any]] = dict
+    """Brings the fields of a row to the model's inputs."""
 
 
 def values_of(tensors: Mapping[str, NDArray[np.generic]], row: int) -> dict[str, Any]:
@@ -177,6 +180,21 @@ def _performance(values: Values, _options: Values) -> dict[str, Any]:
     return {**values, "coverage_ratio": 0.8}
 
 
+def _policy(values: Values, options: Values) -> dict[str, Any]:
+    target = options["target"]
+    told = {key: values[key] for key in ("reason", "evidence", "fallback", "policy_version")}
+    ends = ("improvement_ratio", "improvement_lower_ratio", "improvement_upper_ratio")
+    return {
+        "target": target,
+        "parameters": settings_of(target, values["parameters"]),
+        "default_parameters": settings_of(target, values["default_parameters"]),
+        **{name: values[name] for name in ends},
+        "coverage_ratio": 0.9,
+        **told,
+        "horizon_s": 0.0,
+    }
+
+
 _HOUR_S: Final = 3_600.0
 _DAY_S: Final = 86_400.0
 STEP_S: Final = "seconds between two samples of the history; with it `horizon_s` is told"
@@ -235,6 +253,16 @@ SHAPES: Final[dict[str, Shape]] = {
             "candidates": "nodes in the order to try them, with estimates and reasons",
             "none_feasible_because": "why there is no candidate, or empty",
         },
+    ),
+    "policy": Shape(
+        build=_policy,
+        options={},
+        fields={
+            "parameters": "advised knobs by name",
+            "default_parameters": "those that ship",
+            "coverage_ratio": "nominal coverage of the interval of the improvement",
+        },
+        read=read_telemetry,
     ),
     "performance": Shape(
         build=_performance,

@@ -42,6 +42,13 @@ class Route:
     entity: str
     """Field that says what a row is about; it comes back in the record."""
     summary: str
+    trained_by: str = ""
+    """Command that trains and registers its model, where it is not `novacron train`."""
+
+    @property
+    def train(self) -> str:
+        """The command that trains and registers its model."""
+        return self.trained_by or f"novacron train --model {self.model}"
 
 
 ROUTES: Final = (
@@ -89,9 +96,10 @@ ROUTES: Final = (
     ),
     Route(
         path="/api/v1/parameters/optimize",
-        model="parameters",
+        model="optimizer",
         entity="entity_id",
         summary="Recommend protocol parameters for a state of the network",
+        trained_by="novacron optimize TARGET",
     ),
     Route(
         path="/api/v1/predict/batch",
@@ -192,8 +200,8 @@ class DomainRoutes:
         if route.model and name not in self._plane.host.names:
             raise ModelNotFoundError(
                 f"{route.path} needs a model named {name!r}, which is not served here.",
-                remedy=f"Train it (novacron train --model {name}), promote it (novacron promote "
-                f"{name}) and list it under `models` of the settings.",
+                remedy=f"Train it ({route.train}), promote it (novacron promote {name}) and list "
+                "it under `models` of the settings.",
             )
         return self._plane.host.get(name, version)
 
@@ -253,7 +261,7 @@ class _Work:
         self._specs = served.model.inputs
         self.values: dict[int, dict[str, Any]] = {}
         self.versions: dict[int, str] = {}
-        self.options: dict[int, dict[str, float]] = {}
+        self.options: dict[int, dict[str, Any]] = {}
         self.errors: dict[int, NovacronError] = {}
         self.decode_s = self.queue_s = self.predict_s = 0.0
 
@@ -272,8 +280,10 @@ class _Work:
         """Part what the route reads itself from what the model reads."""
         shape = SHAPES.get(self._served.model.kind)
         names = {spec.name for spec in self._specs}
-        options: dict[str, float] = {}
-        fields = dict(row.fields)
+        options: dict[str, Any] = {}
+        fields = dict(row.fields) if shape is None else shape.read(row.fields)
+        if "target" in names and isinstance(fields.get("target"), str):
+            options["target"] = fields["target"]
         for name in shape.options if shape else ():
             if name in fields and name not in names:
                 given = fields.pop(name)

@@ -123,7 +123,7 @@ async def test_a_route_whose_model_is_not_served_says_what_to_do(means, route):
     reply = await means.client.post(route.path, json={})
 
     assert reply.status_code == 404
-    assert f"novacron train --model {route.model}" in reply.json()["remedy"]
+    assert f"({route.train})" in reply.json()["remedy"]
 
 
 async def test_a_bandwidth_forecast_is_the_model_s_own_with_its_horizon(real):
@@ -253,7 +253,7 @@ async def test_the_go_callers_pattern_has_its_period_in_nanoseconds(real):
         ("model_training.train", {}, 405, "novacron train"),
         ("resource_prediction.predict_demand", {}, 404, "novacron train --model scaling"),
         ("predictive_scaling.predict_scaling", {}, 404, "novacron train --model scaling"),
-        ("performance_optimization.optimize_cluster", {}, 404, "--model parameters"),
+        ("performance_optimization.optimize_cluster", {}, 404, "novacron optimize"),
         ("anomaly_detection.detect", {"data_points": points([1])}, 400, "at least two points"),
         (
             "anomaly_detection.detect",

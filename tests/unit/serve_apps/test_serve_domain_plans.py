@@ -1,5 +1,6 @@
 """The routes of models that plan: capacity and scaling, typed and as the Go callers ask."""
 
+import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -7,7 +8,14 @@ import pytest
 import pytest_asyncio
 from serving_fakes import build_service
 from tiny_capacity import tiny_capacity
+from tiny_placement import node, tiny_models, workload
+from tiny_policy import telemetry_of
+from tiny_policy import tiny_model as tiny_policy
 from tiny_scaling import tiny_model, working_days
+
+from novacron.models.placement.model import PlacementModel
+from serve_apps.ai_service import AIService, classes
+from serve_apps.domain.routes import DomainRoutes
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 DEMAND = (100 + 10 * np.sin(np.arange(120) * 2 * np.pi / 7) + 0.2 * np.arange(120)).tolist()
@@ -16,8 +24,13 @@ STEPS = 12
 
 
 @pytest.fixture(scope="module")
-def models():
-    made = {"capacity": tiny_capacity("weekday_mean", "boosted"), "scaling": tiny_model()}
+def models(tmp_path_factory):
+    made = {
+        "capacity": tiny_capacity("weekday_mean", "boosted"),
+        "scaling": tiny_model(),
+        "optimizer": tiny_policy(tmp_path_factory.mktemp("policy")),
+        "placement": PlacementModel(tiny_models()),
+    }
     for model in made.values():
         model.features_hash = "f" * 16
     return made
@@ -116,3 +129,90 @@ async def test_percent_is_refused_where_a_ratio_is_asked_for(service):
 
     assert answer["success"] is False
     assert "Divide percent by 100" in answer["error"]
+
+
+async def test_advice_on_parameters_has_their_names_and_types(service):
+    body = {"target": "hde_compression", "telemetry": telemetry_of("hde_compression")}
+
+    reply = await service.client.post("/api/v1/parameters/optimize", json=body)
+
+    record = reply.json()
+    assert reply.status_code == 200
+    assert set(record["parameters"]) == set(record["default_parameters"])
+    low, high = record["improvement_lower_ratio"], record["improvement_upper_ratio"]
+    assert low <= record["improvement_ratio"] <= high
+    assert record["target"] == "hde_compression"
+
+
+async def test_a_channel_that_is_left_out_was_not_measured(service):
+    measured = telemetry_of("hde_compression")
+    measured.pop(next(iter(measured)))
+    body = {"target": "hde_compression", "telemetry": [measured]}
+
+    reply = await service.client.post("/api/v1/parameters/optimize", json=body)
+
+    assert reply.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"target": "hde_compression", "telemetry": {"rtt_s": 1}}, "telemetry[0].rtt_s"),
+        ({"target": "nothing", "telemetry": [[1.0]]}, "target[0]"),
+        ({"telemetry": [[1.0]]}, "target"),
+    ],
+)
+async def test_telemetry_that_is_none_gets_a_400(service, body, field):
+    reply = await service.client.post("/api/v1/parameters/optimize", json=body)
+
+    assert (reply.status_code, reply.json()["field"]) == (400, field)
+
+
+async def test_the_go_callers_optimization_lists_what_to_set(service):
+    cluster = {"target": "hde_compression", "telemetry": telemetry_of("hde_compression")}
+    data = {"cluster_id": "c", "cluster_data": cluster}
+
+    answer = await ask_process(service, "performance_optimization.optimize_cluster", data)
+
+    assert answer["success"] is True
+    for one in answer["data"]["recommendations"]:
+        assert one["parameters"]["value"] != one["parameters"]["default"]
+
+
+async def test_a_placement_takes_objects_and_answers_candidates_with_reasons(service):
+    body = {"workload": workload(), "nodes": [node(1), node(2), node(3)]}
+
+    reply = await service.client.post("/api/v1/placement/optimize", json=body)
+
+    record = reply.json()
+    assert reply.status_code == 200
+    assert {one["node_id"] for one in record["candidates"]} <= {"n1", "n2", "n3"}
+    assert record["candidates"][0]["reasons"]
+    assert record["none_feasible_because"] == ""
+
+
+async def test_a_workload_in_wrong_terms_names_the_field(service):
+    body = {"workload": workload(cpu_cores=-1), "nodes": [node(1)]}
+
+    reply = await service.client.post("/api/v1/placement/optimize", json=body)
+
+    assert reply.status_code == 400
+    assert "cpu_cores" in reply.json()["error"]
+
+
+async def test_the_placement_call_over_grpc_ranks_the_nodes_it_was_given(service):
+    handlers = AIService(DomainRoutes(service.plane)).handlers()
+    request = classes()["OptimizePlacementRequest"](
+        workload_id="w",
+        requirements={"cpu_cores": 4, "memory_gb": 8},
+        nodes_json=json.dumps([node(1), node(2)]),
+    )
+
+    body = await handlers["OptimizePlacement"](request.SerializeToString(), None)
+
+    answer = classes()["OptimizePlacementResponse"].FromString(body)
+    scores = [one.score for one in answer.candidates]
+    assert {one.node_id for one in answer.candidates} == {"n1", "n2"}
+    assert scores == sorted(scores, reverse=True)
+    assert answer.candidates[0].reasoning
+    assert 0.5 < answer.overall_confidence < 1
