@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 
 from novacron.models.scaling.config import ForecastConfig, ScalingConfig
 from novacron.models.scaling.demand import to_demand
@@ -26,8 +27,14 @@ def working_days(days=9, seed=0, jobs=True):
     return np.maximum(level * np.where(at_night & jobs, 2.0, 1.0), 0.1)
 
 
+def clocked(values):
+    """Demand with a clock that begins at midnight."""
+    times = pd.date_range("2025-03-03", periods=len(values), freq="5min", tz="UTC")
+    return to_demand(pd.Series(values, index=times))
+
+
 @lru_cache(maxsize=1)
 def tiny_model():
-    demand = to_demand(working_days(), 300)
+    demand = clocked(working_days())
     part = FitPart(demand=demand, train_until=6 * DAY)
     return ScalingModel(fit_scaling({"working days": part}, TINY))

@@ -29,7 +29,7 @@ _MOST_OFF_GRID_RATIO: Final = 0.05
 class Demand:
     """Demand every `step_s` seconds, in the caller's unit, not negative, NaN in long gaps.
 
-    `start_s` is the time of the first sample after midnight UTC, in seconds; 0 without a clock.
+    `start_s` is the time of the first sample after midnight UTC, in seconds; NaN without a clock.
     """
 
     value_T: Floats
@@ -99,7 +99,7 @@ def to_demand(data: Any, step_s: float | None = None, *, name: str = "demand") -
     grid_T, grid_s, joined = _joined(value_T, step)
     held_T, filled = _held(grid_T, grid_s)
     _check_enough(held_T, grid_s, name)
-    start_s = 0.0
+    start_s = float("nan")
     if end is not None:
         newest_s = end.hour * 3600 + end.minute * 60 + end.second
         start_s = float((newest_s - (len(held_T) - 1) * grid_s) % DAY_S)

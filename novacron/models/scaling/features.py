@@ -169,6 +169,10 @@ def span_features(frame: Frame, first: int, width: int) -> Floats:
     return np.column_stack([frame.x_TF, *columns])
 
 
+CLOCK: Final = ("time_of_day", "day_sine", "day_cosine", "time_of_hour")
+"""Features that are missing where a series has no clock."""
+
+
 def feature_names() -> tuple[str, ...]:
     """Return the names of the columns of `span_features`, in order."""
     names = [f"lag_{lag}" for lag in _LAGS]
@@ -179,7 +183,7 @@ def feature_names() -> tuple[str, ...]:
     rest = [f"volatility_{name}" for name in ("6_steps", "1_h", "3_h", "12_h")]
     rest += [f"largest_rise_{name}" for name in ("1_h", "3_h", "1_d")]
     rest += ["volatility_7_d", "log_volatility", "log_level_over_offset"]
-    rest += ["time_of_day", "day_sine", "day_cosine", "time_of_hour"]
+    rest += CLOCK
     for days in _DAYS_BACK:
         rest += [f"same_span_{days}_d_ago", f"rise_{days}_d_ago"]
     rest += ["highest_rise_of_days", "wide_rise_1_d_ago", "wide_rise_7_d_ago"]

@@ -14,7 +14,14 @@ from novacron.errors import SchemaError
 from novacron.models.scaling.config import HORIZON_S, ForecastConfig, ScalingConfig
 from novacron.models.scaling.demand import Demand
 from novacron.models.scaling.density import fit_density
-from novacron.models.scaling.features import Frame, ahead_max, base_frame, span_features
+from novacron.models.scaling.features import (
+    CLOCK,
+    Frame,
+    ahead_max,
+    base_frame,
+    feature_names,
+    span_features,
+)
 from novacron.models.scaling.fitted import Fitted
 from novacron.models.scaling.members import choose_weights, fit_members
 
@@ -24,6 +31,8 @@ Listen = Callable[[str], None]
 STAGES: Final = ("density", "members", "weights")
 _LEAST_ROWS: Final = 200
 _SPAN_SEED: Final = 11
+_BLIND_RATIO: Final = 0.25
+_CLOCK_COLUMNS: Final = [feature_names().index(name) for name in CLOCK]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +84,10 @@ def rows_of(
     x_NF = np.concatenate([x for x, _ in tables])
     score_N = np.concatenate([score for _, score in tables])
     kept = np.isfinite(score_N)
+    # Some series come without a clock: the trees must know what to do then.
+    blind_N = np.flatnonzero(rng.random(len(x_NF)) < _BLIND_RATIO)
+    for column in _CLOCK_COLUMNS:
+        x_NF[blind_N, column] = np.nan
     # A long series counts more than a short one, but not in proportion.
     weight_N = np.full(int(kept.sum()), 1 / np.sqrt(max(1, int(kept.sum()))))
     return Table(x_NF=x_NF[kept], score_N=score_N[kept], weight_N=weight_N)

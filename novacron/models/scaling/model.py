@@ -75,7 +75,7 @@ class ScalingModel:
                 raise UnknownNameError(kind="scaling policy", got=str(name), known=POLICIES)
         padded_NT = np.full((rows, MOST_STEPS), np.nan)
         grid_N, newest_N = np.empty(rows), np.empty(rows)
-        day_N = cast(Floats, optional(tensors, "newest_time_of_day_s", rows, 0.0))
+        day_N = cast(Floats, optional(tensors, "newest_time_of_day_s", rows, float("nan")))
         for row in range(rows):
             demand = to_demand(usage_NT[row], step_s=float(step_N[row]), name=f"usage[{row}]")
             kept_T = demand.value_T[-LONGEST_DAYS * demand.day_steps :]

@@ -44,7 +44,7 @@ INPUTS: Final[tuple[TensorSpec, ...]] = (
         doc="false where a sample is missing and its usage means nothing",
     ),
     _spec(
-        "newest_time_of_day_s", "s", "seconds since midnight of the newest sample; else 0", (-1,),
+        "newest_time_of_day_s", "s", "seconds since midnight of the newest sample", (-1,),
         low=0.0, high=float(DAY_S), required=False,
     ),
     _spec("policy", "name", "one of " + ", ".join(POLICIES), (-1,), required=False),
