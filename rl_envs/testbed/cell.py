@@ -1,7 +1,7 @@
 """One cell of the grid: a link, streams, a seed; what was measured and what the simulator says."""
 
 import json
-import math
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -42,8 +42,12 @@ class Cell:
     streams: int
     cross_flows: int
     window_bytes: int | None
+    """Receive buffer asked for (SO_RCVBUF) of each of our streams; the kernel's tuning if None."""
     duration_s: float
     seed: int
+    codec: str = "none"
+    """Entry of the codec ladder that our chunks are compressed with."""
+    chunk_bytes: int = 65_536
 
     @property
     def buffer_bytes(self) -> int:
@@ -54,14 +58,44 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What a cell gave; rates are payload. `emulator_cpu_ratio` above 0.8 makes it suspect."""
+    """What a cell gave; rates are payload on the wire, means over all streams.
+
+    `steady_` figures leave out the warm-up, `encode_ratio` is plain over sent bytes.
+    """
 
     goodput_mbps: float
     steady_goodput_mbps: float
     cross_mbps: float
     srtt_ms: float
     retransmit_ratio: float
+    steady_retransmit_ratio: float
+    jain_index: float = 1.0
+    encode_ratio: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conditions:
+    """How well the machine kept up while a cell was measured."""
+
     emulator_cpu_ratio: float
+    """CPU time of the link's process over wall time."""
+    lag_p99_ms: float
+    lag_p999_ms: float
+    lag_worst_ms: float
+    """How late packets left the link."""
+    load_1min: float
+    beside: int
+    """Cells that were being measured when this one began."""
+    priority: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellRun:
+    """One run of a cell: figures, payload of every second, conditions."""
+
+    measured: Measured
+    mbps_per_s: tuple[float, ...]
+    conditions: Conditions
 
 
 def _spawn(network: str, end: str, config: EndpointConfig) -> "subprocess.Popen[str]":
@@ -126,14 +160,16 @@ def groups_of(cell: Cell) -> tuple[StreamGroup, ...]:
         algorithm=cell.algorithm,
         streams=cell.streams,
         window_bytes=cell.window_bytes,
+        codec=cell.codec,
+        chunk_bytes=cell.chunk_bytes,
     )
     if not cell.cross_flows:
         return (ours,)
     return (ours, StreamGroup(algorithm="cubic", streams=cell.cross_flows))
 
 
-def measure_cell(cell: Cell) -> Measured:
-    """Run one cell; takes its duration and a few seconds.
+def measure_cell(cell: Cell, beside: int = 0) -> CellRun:
+    """Run one cell; takes its duration and a few seconds. `beside` is only recorded.
 
     Raises:
         NotReadyError: The machine cannot run the testbed, or an end failed.
@@ -147,21 +183,37 @@ def measure_cell(cell: Cell) -> Measured:
         rate_mbps=(cell.capacity_mbps,), delay_ms=half_ms, buffer_bytes=_AMPLE_BUFFER
     )
     config = EndpointConfig(
-        address=ADDRESSES[1], groups=groups_of(cell), duration_s=cell.duration_s
+        address=ADDRESSES[1],
+        groups=groups_of(cell),
+        duration_s=cell.duration_s,
+        warm_up_s=WARM_UP_S,
     )
+    load_1min = os.getloadavg()[0]
     sent, received, counters = transfer(forward, backward, config)
-    window = slice(0, int(cell.duration_s))
-    steady = slice(WARM_UP_S, int(cell.duration_s))
-    counts = received["bytes_per_s"]
+    counts = [row[: int(cell.duration_s)] for row in received["bytes_per_s"]]
     cross = counts[1] if cell.cross_flows else [0]
-    return Measured(
-        goodput_mbps=_mbps(counts[0][window]),
-        steady_goodput_mbps=_mbps(counts[0][steady]),
-        cross_mbps=_mbps(cross[steady]),
-        srtt_ms=sent["groups"][0]["srtt_ms"],
-        retransmit_ratio=sent["groups"][0]["retransmit_ratio"],
-        emulator_cpu_ratio=counters.get("cpu_ratio", math.nan),
+    ours = sent["groups"][0]
+    measured = Measured(
+        goodput_mbps=_mbps(counts[0]),
+        steady_goodput_mbps=_mbps(counts[0][WARM_UP_S:]),
+        cross_mbps=_mbps(cross[WARM_UP_S:]),
+        srtt_ms=ours["srtt_ms"],
+        retransmit_ratio=ours["retransmit_ratio"],
+        steady_retransmit_ratio=ours["steady_retransmit_ratio"],
+        jain_index=received["jain_index"][0],
+        encode_ratio=ours["encode_ratio"],
     )
+    conditions = Conditions(
+        emulator_cpu_ratio=counters["cpu_ratio"],
+        lag_p99_ms=counters["lag_p99_ms"],
+        lag_p999_ms=counters["lag_p999_ms"],
+        lag_worst_ms=counters["lag_worst_ms"],
+        load_1min=load_1min,
+        beside=beside,
+        priority=counters["priority"],
+    )
+    series = tuple(round(count * 8e-6, 3) for count in counts[0])
+    return CellRun(measured=measured, mbps_per_s=series, conditions=conditions)
 
 
 def _mbps(bytes_per_s: list[int]) -> float:
@@ -196,10 +248,15 @@ def predict_cell(cell: Cell, coefficients: TcpCoefficients = DEFAULT_COEFFICIENT
         cross_mbps=float(flow.cross_mbps[0]),
         srtt_ms=srtt_ms,
         retransmit_ratio=float(flow.retransmit_ratio[0]),
-        emulator_cpu_ratio=0.0,
+        steady_retransmit_ratio=float(flow.retransmit_ratio[0]),
     )
 
 
-def row_of(cell: Cell, measured: Measured) -> dict[str, Any]:
-    """Return one row of the table that ships: the cell and what was measured."""
-    return {"cell": asdict(cell), "measured": asdict(measured)}
+def row_of(cell: Cell, run: CellRun) -> dict[str, Any]:
+    """Return one row of the table that ships: the cell, what was measured, and how."""
+    return {
+        "cell": asdict(cell),
+        "measured": {key: round(value, 6) for key, value in asdict(run.measured).items()},
+        "mbps_per_s": list(run.mbps_per_s),
+        "conditions": asdict(run.conditions),
+    }

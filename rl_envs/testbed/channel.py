@@ -1,13 +1,20 @@
 """One direction of the emulated link, as arithmetic on packet times: no sockets, no clock."""
 
 import bisect
+import math
 import random
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from novacron.errors import OutOfRangeError
+
+LAG_BIN_S: Final = 2.5e-4
+"""Resolution of the lateness of deliveries."""
+LAG_BINS: Final = 200
+"""Bins of lateness; the last one takes everything later."""
 
 
 class ChannelConfig(BaseModel):
@@ -43,12 +50,20 @@ class Channel:
 
     def __init__(self, config: ChannelConfig, start_s: float) -> None:
         self.config = config
+        # What every packet needs, without a look into the configuration.
+        self._buffer_bytes = (
+            config.buffer_bytes + 0.5
+        )  # times are floats: only rounding is decided
+        self._delay_s = config.delay_ms * 1e-3
+        self._fixed_rate = config.rate_mbps[0] * 125_000.0 if len(config.rate_mbps) == 1 else None
         self._start_s = start_s
         self._free_s = start_s
         self._wire: deque[tuple[float, bytes]] = deque()
         self._rng = random.Random(config.seed)
         self._bad = False
         self.offered = self.overflowed = self.lost = self.delivered = 0
+        self.worst_lag_s = 0.0
+        self._lag_counts = [0] * LAG_BINS
 
     def _rate_bytes_s(self, now_s: float) -> float:
         rates = self.config.rate_mbps
@@ -56,8 +71,6 @@ class Channel:
 
     def _loses(self) -> bool:
         loss, burst = self.config.loss_ratio, self.config.burst_pkts
-        if loss == 0.0:
-            return False
         if burst == 1.0:
             return self._rng.random() < loss
         leave = 1.0 / burst
@@ -68,29 +81,45 @@ class Channel:
     def offer(self, packet: bytes, now_s: float) -> None:
         """Put a packet into the queue, or drop it where the buffer is full."""
         self.offered += 1
-        rate = self._rate_bytes_s(now_s)
-        self._free_s = max(self._free_s, now_s)
-        # Times are floats: half a byte decides nothing but rounding.
-        if (self._free_s - now_s) * rate + len(packet) > self.config.buffer_bytes + 0.5:
+        rate = self._fixed_rate or self._rate_bytes_s(now_s)
+        free_s = max(self._free_s, now_s)
+        size = len(packet)
+        if (free_s - now_s) * rate + size > self._buffer_bytes:
             self.overflowed += 1
             return
-        self._free_s += len(packet) / rate
-        if self._loses():
+        self._free_s = free_s = free_s + size / rate
+        if self.config.loss_ratio and self._loses():
             self.lost += 1
             return
-        self._wire.append((self._free_s + self.config.delay_ms * 1e-3, packet))
+        self._wire.append((free_s + self._delay_s, packet))
 
     def due(self, now_s: float) -> list[bytes]:
-        """Take out the packets that have arrived by now, in order."""
-        arrived = []
-        while self._wire and self._wire[0][0] <= now_s:
-            arrived.append(self._wire.popleft()[1])
+        """Take out the packets that have arrived by now, in order, and count how late each is."""
+        wire = self._wire
+        if not wire or wire[0][0] > now_s:
+            return []
+        self.worst_lag_s = max(self.worst_lag_s, now_s - wire[0][0])
+        arrived, counts = [], self._lag_counts
+        while wire and wire[0][0] <= now_s:
+            at_s, packet = wire.popleft()
+            counts[min(int((now_s - at_s) / LAG_BIN_S), LAG_BINS - 1)] += 1
+            arrived.append(packet)
         self.delivered += len(arrived)
         return arrived
 
-    def next_s(self) -> float | None:
-        """Return when the next packet arrives, or None."""
-        return self._wire[0][0] if self._wire else None
+    def lag_ms(self, quantile: float) -> float:
+        """Return a quantile of how late packets were delivered, rounded up to a bin."""
+        wanted = quantile * sum(self._lag_counts)
+        seen = 0
+        for number, count in enumerate(self._lag_counts):
+            seen += count
+            if seen >= wanted:
+                return (number + 1) * LAG_BIN_S * 1e3
+        return 0.0
+
+    def next_s(self) -> float:
+        """Return when the next packet arrives; infinity if none is on the way."""
+        return self._wire[0][0] if self._wire else math.inf
 
 
 def rates_of_trace(t_s: Sequence[float], mbps: Sequence[float]) -> tuple[float, ...]:

@@ -1,9 +1,11 @@
 """The two ends of a transfer, each run inside its namespace with a JSON configuration.
 
 `receive` counts bytes per second and group; `send` keeps n connections full, plain or compressed,
-and reads each one's kernel statistics at the end.
+and reads each one's kernel statistics once a second.
 """
 
+import errno
+import gc
 import json
 import selectors
 import socket
@@ -18,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from novacron.params.groups import CODECS
 from rl_envs.calibrate.codec import coders
 from rl_envs.calibrate.corpora import log_bytes
+from rl_envs.testbed.priority import ENDPOINT_PRIORITY, take_priority
 
 PORT: Final = 7077
 _TCP_CONGESTION: Final = 13
@@ -57,6 +60,8 @@ class EndpointConfig(BaseModel):
     address: str
     groups: tuple[StreamGroup, ...] = Field(min_length=1)
     duration_s: float = Field(gt=0, le=3600)
+    warm_up_s: float = Field(default=0.0, ge=0)
+    """Left out of the statistics of the steady state."""
 
 
 def _listen(config: EndpointConfig) -> list[socket.socket]:
@@ -74,39 +79,67 @@ def _listen(config: EndpointConfig) -> list[socket.socket]:
     return listeners
 
 
+class _Arrivals:
+    """Bytes per group and second, and per connection after the warm-up."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self.config = config
+        self.started_s = 0.0
+        self.counts = [[0] * (int(config.duration_s) + 1) for _ in config.groups]
+        self.per_connection: list[list[list[int]]] = [[] for _ in config.groups]
+
+    def add(self, number: int, connection: list[int], got: int) -> None:
+        """Count bytes that have just arrived."""
+        elapsed_s = time.monotonic() - self.started_s
+        row = self.counts[number]
+        row[min(int(elapsed_s), len(row) - 1)] += got
+        if elapsed_s >= self.config.warm_up_s:
+            connection[0] += got
+
+    def report(self) -> dict[str, Any]:
+        """Return the counts and how evenly connections shared (Jain's index; 1 is evenly)."""
+        evenness = []
+        for connections in self.per_connection:
+            rates = [count[0] for count in connections]
+            square = sum(rate * rate for rate in rates) * len(rates)
+            evenness.append(sum(rates) ** 2 / square if square else 1.0)
+        return {"bytes_per_s": self.counts, "jain_index": evenness}
+
+
 def receive(config: EndpointConfig) -> dict[str, Any]:
-    """Accept everything and count bytes per group and second until all connections have closed."""
+    """Accept everything and count what arrives from the first connection on, for the duration."""
     selector = selectors.DefaultSelector()
     for number, listener in enumerate(_listen(config)):
-        selector.register(listener, selectors.EVENT_READ, (number, True))
+        selector.register(listener, selectors.EVENT_READ, (number, None))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    seconds = int(config.duration_s) + 2
-    counts = [[0] * seconds for _ in config.groups]
+    arrivals = _Arrivals(config)
     buffer = bytearray(1 << 20)
-    started_s: float | None = None
-    open_count = 0
-    end_s = time.monotonic() + config.duration_s + 30.0
-    while time.monotonic() < end_s and (started_s is None or open_count):
-        for key, _ in selector.select(timeout=0.5):
-            number, listening = key.data
+    # Until someone connects: the time a sender may need to start.
+    end_s = time.monotonic() + 60.0
+    while time.monotonic() < end_s:
+        for key, _ in selector.select(timeout=0.1):
+            number, count = key.data
             source: socket.socket = key.fileobj  # type: ignore[assignment]
-            if listening:
+            if count is None:
                 connection, _ = source.accept()
                 connection.settimeout(0)
-                selector.register(connection, selectors.EVENT_READ, (number, False))
-                started_s = time.monotonic() if started_s is None else started_s
-                open_count += 1
+                arrivals.per_connection[number].append([0])
+                entry = (number, arrivals.per_connection[number][-1])
+                selector.register(connection, selectors.EVENT_READ, entry)
+                if not arrivals.started_s:
+                    arrivals.started_s = time.monotonic()
+                    end_s = arrivals.started_s + config.duration_s
                 continue
-            got = source.recv_into(buffer)
+            try:
+                got = source.recv_into(buffer)
+            except (BlockingIOError, ConnectionResetError):
+                continue
             if got == 0:
                 selector.unregister(source)
                 source.close()
-                open_count -= 1
-            elif started_s is not None:
-                second = min(int(time.monotonic() - started_s), seconds - 1)
-                counts[number][second] += got
-    return {"bytes_per_s": counts}
+            arrivals.add(number, count, got)
+    return arrivals.report()
 
 
 def _chunk_source(group: StreamGroup) -> Callable[[], bytes]:
@@ -119,12 +152,15 @@ def _chunk_source(group: StreamGroup) -> Callable[[], bytes]:
 
 
 def _connect(config: EndpointConfig, number: int, group: StreamGroup) -> list[socket.socket]:
+    """Start all connections of a group at once; they are writable when they stand."""
     connections = []
     for _ in range(group.streams):
         connection = socket.socket()
         connection.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, group.algorithm.encode())
-        connection.connect((config.address, PORT + number))
         connection.settimeout(0)
+        code = connection.connect_ex((config.address, PORT + number))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, "connecting failed")
         connections.append(connection)
     return connections
 
@@ -137,49 +173,78 @@ def _statistics(connection: socket.socket) -> tuple[float, int, int]:
     return words[_TCP_INFO_RTT] / 1e3, words[_TCP_INFO_TOTAL_RETRANS], sent
 
 
+class _Group:
+    """Connections of one kind at the sending side, with what the kernel says of them."""
+
+    def __init__(self, config: EndpointConfig, number: int) -> None:
+        self.group = config.groups[number]
+        self.connections = _connect(config, number, self.group)
+        self.make_chunk = _chunk_source(self.group)
+        self.encoded = self.chunks = 0
+        self.rounds_ms: list[float] = []
+        self.first: tuple[int, int] = (0, 0)
+
+    def next_chunk(self) -> memoryview:
+        """Return the next bytes of one connection."""
+        chunk = self.make_chunk()
+        self.chunks += 1
+        self.encoded += len(chunk)
+        return memoryview(chunk)
+
+    def sample(self, *, steady: bool) -> tuple[int, int]:
+        """Read the kernel's statistics; returns retransmitted and sent segments so far."""
+        rows = [_statistics(connection) for connection in self.connections]
+        resent, sent = sum(row[1] for row in rows), sum(row[2] for row in rows)
+        if steady:
+            self.rounds_ms.append(sum(row[0] for row in rows) / len(rows))
+        else:
+            self.first = (resent, sent)
+        return resent, sent
+
+    def report(self) -> dict[str, float]:
+        """Return the means of the steady state and the ratios of the whole run."""
+        resent, sent = self.sample(steady=True)
+        plain = self.chunks * self.group.chunk_bytes
+        return {
+            "srtt_ms": sum(self.rounds_ms) / len(self.rounds_ms),
+            "retransmit_ratio": resent / max(sent, 1),
+            "steady_retransmit_ratio": (resent - self.first[0]) / max(sent - self.first[1], 1),
+            "encode_ratio": plain / max(self.encoded, 1),
+        }
+
+
 def send(config: EndpointConfig) -> dict[str, Any]:
     """Keep every connection full for the duration and report the kernel's statistics per group."""
     selector = selectors.DefaultSelector()
-    groups = []
-    for number, group in enumerate(config.groups):
-        connections = _connect(config, number, group)
-        groups.append(connections)
-        for connection in connections:
-            selector.register(
-                connection, selectors.EVENT_WRITE, [_chunk_source(group), memoryview(b""), number]
-            )
-    encoded, chunks = [0] * len(groups), [0] * len(groups)
-    end_s = time.monotonic() + config.duration_s
-    while time.monotonic() < end_s:
-        for key, _ in selector.select(timeout=0.5):
+    groups = [_Group(config, number) for number in range(len(config.groups))]
+    for group in groups:
+        for connection in group.connections:
+            selector.register(connection, selectors.EVENT_WRITE, [memoryview(b""), group])
+    start_s = time.monotonic()
+    next_s = start_s + 1.0
+    while (now_s := time.monotonic()) < start_s + config.duration_s:
+        if now_s >= next_s:
+            next_s += 1.0
+            for group in groups:
+                group.sample(steady=now_s - start_s > config.warm_up_s)
+        for key, _ in selector.select(timeout=0.1):
             state = key.data
-            if not state[1]:
-                state[1] = memoryview(state[0]())
-                chunks[state[2]] += 1
-                encoded[state[2]] += len(state[1])
-            sent = key.fileobj.send(state[1])  # type: ignore[union-attr]
-            state[1] = state[1][sent:]
-    report = []
-    for number, connections in enumerate(groups):
-        statistics = [_statistics(connection) for connection in connections]
-        resent, segments = sum(row[1] for row in statistics), sum(row[2] for row in statistics)
-        plain = chunks[number] * config.groups[number].chunk_bytes
-        report.append(
-            {
-                "srtt_ms": sum(row[0] for row in statistics) / len(statistics),
-                "retransmit_ratio": resent / max(segments, 1),
-                "encode_ratio": plain / max(encoded[number], 1),
-            }
-        )
-        for connection in connections:
-            connection.close()
-    return {"groups": report}
+            if not state[0]:
+                state[0] = state[1].next_chunk()
+            try:
+                sent = key.fileobj.send(state[0])  # type: ignore[union-attr]
+            except BlockingIOError:
+                continue
+            state[0] = state[0][sent:]
+    return {"groups": [group.report() for group in groups]}
 
 
 def main() -> int:
     """Run one end: `python -m rl_envs.testbed.endpoint send|receive`."""
     ends = {"send": send, "receive": receive}
     config = EndpointConfig.model_validate_json(sys.stdin.readline())
+    gc.disable()
+    take_priority(ENDPOINT_PRIORITY)
     sys.stdout.write(json.dumps(ends[sys.argv[1]](config)) + "\n")
     return 0
 

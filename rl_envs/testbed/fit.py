@@ -11,7 +11,6 @@ from novacron.errors import SchemaError
 from rl_envs.physics.quantities import FloatArray
 from rl_envs.physics.tcp_link import DEFAULT_COEFFICIENTS, TcpCoefficients
 from rl_envs.testbed.cell import Cell, Measured, predict_cell
-from rl_envs.testbed.grid import SUSPECT_CPU_RATIO
 
 _FLOOR_MBPS: Final = 0.01
 
@@ -31,7 +30,7 @@ def _pairs(rows: Sequence[Mapping[str, Any]], half: str) -> list[tuple[str, Cell
     pairs = [
         (row["kind"], Cell(**row["cell"]), Measured(**row["measured"]))
         for row in rows
-        if row["half"] == half and row["measured"]["emulator_cpu_ratio"] <= SUSPECT_CPU_RATIO
+        if row["half"] == half and not row["disturbed"]
     ]
     if not pairs:
         raise SchemaError(

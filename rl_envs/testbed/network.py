@@ -1,5 +1,6 @@
 """Two namespaces joined by the emulator, for the length of a `with` block."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,7 +17,9 @@ from rl_envs.testbed.emulator import EmulatorConfig
 
 ADDRESSES: Final = ("10.77.0.1", "10.77.0.2")
 DEVICE: Final = "nclink0"
-COMMAND_S: Final = 30.0
+COMMAND_S: Final = 60.0
+_NUMBERS: Final = itertools.count()
+"""Several links of one process stand side by side; each has namespaces of its own."""
 
 # Runs must not learn from each other, and the device's own queue must never be the bottleneck.
 _SYSCTLS: Final = {
@@ -82,7 +85,7 @@ def _remove(namespace: str) -> None:
 def _stop(emulator: "subprocess.Popen[str]", network: Network) -> None:
     """Ask the emulator to end and read its counters; it is killed if it does not."""
     try:
-        output, _ = emulator.communicate(timeout=5)
+        output, _ = emulator.communicate(timeout=15)
         lines = output.strip().splitlines()
         network.counters = json.loads(lines[-1]) if lines else {}
     except subprocess.TimeoutExpired:
@@ -112,7 +115,8 @@ def emulated_network(forward: ChannelConfig, backward: ChannelConfig) -> Iterato
             f"The testbed cannot run here: no {', no '.join(lacks)}.",
             remedy="Use a Linux machine as root; everything else works without it.",
         )
-    names = (f"nc-send-{os.getpid()}", f"nc-recv-{os.getpid()}")
+    label = f"{os.getpid()}-{next(_NUMBERS)}"
+    names = (f"nc-send-{label}", f"nc-recv-{label}")
     network = Network(sender=names[0], receiver=names[1])
     config = EmulatorConfig(namespaces=names, device=DEVICE, forward=forward, backward=backward)
     with ExitStack() as cleanup:
