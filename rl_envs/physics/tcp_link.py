@@ -17,37 +17,19 @@ from rl_envs.physics.quantities import (
     packets_in_flight,
     window_rate_mbps,
 )
+from rl_envs.physics.tcp_coefficients import DEFAULT_COEFFICIENTS, TcpCoefficients
 from rl_envs.physics.tcp_response import (
     CUBIC_BETA,
     RENO_BETA,
+    acknowledged_rtt_ms,
+    burst_events,
     events_for_window,
     loss_events,
+    probed_timeout_ms,
+    random_loss_window_pkts,
     timeout_factor,
     window_pkts,
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TcpCoefficients:
-    """The numbers no closed form gives. First estimates; a testbed table is what replaces them."""
-
-    bbr_utilisation_ratio: float = 0.97
-    """Share of the bottleneck that one bbr flow keeps over its probing cycle (Cardwell 2016)."""
-    bbr_overestimate_per_ln_stream: float = 0.06
-    """Growth of the summed bandwidth estimates of n bbr flows with ln n (Hock 2017, figure 6)."""
-    bbr_probe_loss_ratio: float = 0.03
-    """Loss of the 1.25 pacing phase, one round trip in eight, when there is no buffer."""
-    bbr_single_queue_ratio: float = 0.1
-    """Share of its queue bound that a single bbr flow fills."""
-    loss_based_floor_ratio: float = 0.17
-    """Least share that loss-based flows keep against one bbr flow."""
-    loss_based_floor_power: float = 2.5
-    """How quickly that share falls with the number of bbr flows."""
-    saturation_power: float = 20.0
-    """Sharpness with which own loss sets in as windows reach pipe and buffer."""
-
-
-DEFAULT_COEFFICIENTS = TcpCoefficients()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +75,14 @@ class Flow:
     """Near 1 where windows fill pipe and buffer, near 0 below: drives the loss they make."""
     window_limited_ratio: FloatArray
     bdp_pkts: FloatArray
+    room_mbps: FloatArray
+    """What window, pacing and the others leave us, whatever random loss does."""
+    event_ratio: FloatArray
+    """Loss events per packet that the link's random losses amount to."""
+    stream_window_pkts: FloatArray
+    """Mean window of a stream that nothing but those limits; infinite for bbr."""
+    ack_wait_ms: FloatArray
+    """Mean wait of acknowledgements at the receiver, part of the smoothed round trip."""
 
 
 def steady_flow(
@@ -101,7 +91,7 @@ def steady_flow(
     """Return the steady state of `sender` over `link`.
 
     The streams get the least of what loss, window and pacing let them send and what the bottleneck
-    leaves them; the two are joined by a hard minimum because measured transitions are sharp.
+    leaves them. Loss and bottleneck are joined by a minimum that is sharp but not hard, as measured.
 
     >>> one = lambda value: np.array([value])
     >>> link = Link(capacity_mbps=one(100.0), rtt_ms=one(200.0), loss_ratio=one(0.01),
@@ -109,21 +99,23 @@ def steady_flow(
     >>> goodput = lambda n, algorithm: round(float(steady_flow(link, Sender(streams=one(n),
     ...     algorithm=one(algorithm), pacing_mbps=one(np.inf))).goodput_mbps[0]), 1)
     >>> [goodput(n, CUBIC) for n in (1.0, 64.0)]  # loss-limited: gain linear in n
-    [0.7, 43.4]
+    [0.7, 44.8]
     >>> goodput(1.0, BBR)  # bbr fills the link
-    92.7
+    92.6
     """
-    events = loss_events(link.loss_ratio, link.burst_pkts)
     bdp = packets_in_flight(link.capacity_mbps, link.rtt_ms)
     payload = link.capacity_mbps * (MSS_BYTES / MTU_BYTES) * (1.0 - link.loss_ratio)
     window_bound = sender.streams * window_rate_mbps(link.window_bytes / MSS_BYTES, link.rtt_ms)
-    cross_demand = link.cross_flows * _stream_demand(np.full_like(bdp, CUBIC), events, link)
+    alone = stream_under_loss(sender.algorithm, link, coefficients)
+    other = stream_under_loss(np.full_like(bdp, CUBIC), link, coefficients)
+    cross_demand = link.cross_flows * other.rate_mbps
 
-    loss_bound = sender.streams * _stream_demand(sender.algorithm, events, link)
+    loss_bound = sender.streams * alone.rate_mbps
     windows = np.minimum(np.where(sender.algorithm == BBR, np.inf, loss_bound), window_bound)
     wish = np.minimum(windows, sender.pacing_mbps)
     usable, kept = _room(link, sender, bdp, payload, coefficients)
-    ours = np.minimum(wish, np.maximum(kept, usable - cross_demand))
+    room = np.maximum(kept, usable - cross_demand)
+    ours = np.minimum(wish, _joined(loss_bound, room, coefficients.saturation_power))
     cross = np.minimum(cross_demand, np.maximum(usable - ours, 0.0))
 
     # Windows in units of the pipe: what exceeds it queues, what exceeds pipe and buffer is lost.
@@ -144,7 +136,22 @@ def steady_flow(
         saturation=saturation,
         window_limited_ratio=np.where(wish == window_bound, np.minimum(ours / wish, 1.0), 0.0),
         bdp_pkts=bdp,
+        room_mbps=np.minimum(room, np.minimum(window_bound, sender.pacing_mbps)),
+        event_ratio=alone.event_ratio,
+        stream_window_pkts=alone.window_pkts,
+        ack_wait_ms=alone.ack_wait_ms,
     )
+
+
+def _joined(demand: FloatArray, room: FloatArray, power: float) -> FloatArray:
+    """Join what loss lets streams send and what the link has room for.
+
+    Windows vary, so the link is neither always full nor never just below the corner.
+    """
+    lower = np.minimum(demand, room)
+    corner = (lower / np.maximum(demand, room)) ** power
+    joined: FloatArray = lower * (1.0 + corner) ** (-1.0 / power)
+    return joined
 
 
 def _room(
@@ -164,19 +171,40 @@ def _room(
     )
     share = np.where(
         is_bbr,
-        _bbr_share(link, sender.streams, bdp, coefficients),
+        _bbr_share(link, sender.streams, coefficients),
         _fair_share(link, sender, bdp, total),
     )
     return usable, usable * share
 
 
-def _stream_demand(algorithm: FloatArray, events: FloatArray, link: Link) -> FloatArray:
-    """Payload rate of one stream under random loss alone; infinite for bbr."""
-    window = window_pkts(algorithm, events, link.rtt_ms)
-    demand: FloatArray = window_rate_mbps(window, link.rtt_ms) * timeout_factor(
-        events, link.rtt_ms
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossyStream:
+    """One stream that only random loss limits, arrays [N]."""
+
+    rate_mbps: FloatArray
+    window_pkts: FloatArray
+    event_ratio: FloatArray
+    ack_wait_ms: FloatArray
+
+
+def stream_under_loss(
+    algorithm: FloatArray, link: Link, coefficients: TcpCoefficients
+) -> LossyStream:
+    """Return what random loss lets one stream send; infinite for bbr."""
+    events = loss_events(link.loss_ratio, link.burst_pkts)
+    window = random_loss_window_pkts(algorithm, events, link.rtt_ms)
+    events = burst_events(events, link.burst_pkts, window, coefficients.burst_damage)
+    window = random_loss_window_pkts(algorithm, events, link.rtt_ms)
+    rtt_ms = acknowledged_rtt_ms(window, link.rtt_ms, coefficients.ack_delay_ratio)
+    rate = window_rate_mbps(window, rtt_ms) * timeout_factor(
+        events, link.rtt_ms, probed_timeout_ms(link.rtt_ms, coefficients.probe_rounds)
     )
-    return demand
+    return LossyStream(
+        rate_mbps=rate,
+        window_pkts=window,
+        event_ratio=events,
+        ack_wait_ms=rtt_ms - link.rtt_ms,
+    )
 
 
 def buffer_utilisation(
@@ -226,18 +254,20 @@ def _bbr_ceiling(payload: FloatArray, link: Link, coefficients: TcpCoefficients)
     return ceiling
 
 
-def _bbr_share(
-    link: Link, streams: FloatArray, bdp: FloatArray, coefficients: TcpCoefficients
-) -> FloatArray:
-    """Share of a link that bbr takes from loss-based flows, whatever their number.
+def _bbr_share(link: Link, streams: FloatArray, coefficients: TcpCoefficients) -> FloatArray:
+    """Share of a link that bbr takes from loss-based flows.
 
-    Loss-based flows together keep 1/2 - 1/(2X) - 4N/q of it, X the buffer in BDP and q in packets
-    (Ware et al. 2019, equation 5), or a small floor.
+    Written as odds of the loss-based ones. In a buffer of up to a BDP bbr's two BDP in flight
+    overflow it: what is left to each other flow falls with the square of the number of bbr
+    streams, down to what a few packets a round trip are. Buffer beyond the bbr streams' bound is
+    filled by the others alone. Structure after Ware et al. 2019 and Hock et al. 2017.
     """
-    buffer = np.maximum(link.buffer_bdp, 1e-6)
-    left = 0.5 - 0.5 / buffer - 4.0 * streams / (buffer * bdp)
-    floor = coefficients.loss_based_floor_ratio * streams**-coefficients.loss_based_floor_power
-    share: FloatArray = 1.0 - np.where(link.cross_flows > 0, np.maximum(left, floor), 0.0)
+    short = np.minimum(link.buffer_bdp, 1.0) * coefficients.loss_based_odds / streams**2
+    deep = coefficients.loss_based_deep_odds * np.maximum(link.buffer_bdp - 1.0, 0.0)
+    odds = link.cross_flows * (short + coefficients.loss_based_floor_odds) + np.where(
+        link.cross_flows > 0, deep / np.sqrt(streams), 0.0
+    )
+    share: FloatArray = 1.0 / (1.0 + odds)
     return share
 
 
@@ -248,16 +278,21 @@ def _self_made(
     is_bbr = sender.algorithm == BBR
     total = sender.streams + link.cross_flows
     pipe = 1.0 + link.buffer_bdp
-    # A back-off of one among many flows barely moves their sum: mean fill is 1 - (1 - mean) / n.
-    beta = np.where(sender.algorithm == RENO, RENO_BETA, CUBIC_BETA)
-    mean_window = np.where(sender.algorithm == RENO, (1.0 + beta) / 2.0, (3.0 + beta) / 4.0)
-    mean_sum = pipe * (1.0 - (1.0 - mean_window) / total)
-    filled = mean_sum - 1.0
+    # Flows that share a droptail buffer lose together, the fewer they are the more so: the sum
+    # falls below pipe and buffer by more than one flow's part of it.
+    lost_fill = np.where(sender.algorithm == RENO, 1.0 - RENO_BETA, 1.0 - CUBIC_BETA)
+    lost_fill = coefficients.synchronised_fill_ratio * lost_fill / (1.0 + total / 16.0)
+    mean_sum = pipe * (1.0 - lost_fill)
+    filled = np.maximum(mean_sum - 1.0, 0.0)
     window = bdp * mean_sum / total
     made = events_for_window(np.where(is_bbr, CUBIC, sender.algorithm), window, link.rtt_ms * pipe)
     # bbr keeps two estimated BDP in flight: what exceeds pipe and buffer is dropped, at most the
     # excess of its pacing rates.
-    excess = 1.0 + coefficients.bbr_overestimate_per_ln_stream * np.log(sender.streams)
+    excess = (
+        1.0
+        + coefficients.bbr_overestimate_per_ln_stream * np.log(sender.streams)
+        + coefficients.bbr_overestimate_pkts * (sender.streams - 1.0) / (bdp + sender.streams)
+    )
     in_flight = 2.0 * excess
     bbr_made = np.minimum(
         np.maximum(1.0 - pipe / in_flight, 0.0),
@@ -266,6 +301,7 @@ def _self_made(
     bbr_fill = np.minimum(in_flight - 1.0, link.buffer_bdp) * (
         1.0 - (1.0 - coefficients.bbr_single_queue_ratio) * sender.streams**-1.5
     )
+    bbr_fill = np.where(link.cross_flows > 0, np.maximum(bbr_fill, filled), bbr_fill)
     fill = np.where(is_bbr, bbr_fill, filled)
     share: FloatArray = np.clip(fill / np.maximum(link.buffer_bdp, 1e-6), 0.0, 1.0)
     loss: FloatArray = np.where(is_bbr, bbr_made, made)

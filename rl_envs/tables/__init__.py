@@ -14,6 +14,8 @@ from rl_envs.physics.codec import CodecCurves
 from rl_envs.physics.quantities import FloatArray
 
 CODEC_TABLE: Final = Path(__file__).parent / "codec_curves.json"
+TESTBED_TABLE: Final = Path(__file__).parent / "tcp_testbed.json"
+"""Real TCP over the emulated link, see `rl_envs.testbed`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

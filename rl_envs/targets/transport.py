@@ -10,6 +10,7 @@ from rl_envs.physics.pipeline import CHUNK_OVERHEAD_US, chunk_window_mbps
 from rl_envs.physics.quantities import MSS_BYTES, FloatArray
 from rl_envs.physics.ramp import overshoot_ratio, ramp_lost_s
 from rl_envs.physics.tcp_link import Flow, Sender, steady_flow
+from rl_envs.physics.tcp_start import goodput_between
 from rl_envs.targets.base import Knobs
 
 FAIR_STREAMS = 8.0
@@ -20,12 +21,14 @@ FAIR_STREAMS = 8.0
 class TransportCarry:
     """What a lane's connections bring along, arrays [N].
 
-    `peak_mbps` is the highest rate delivered lately, infinite before the first interval.
+    `peak_mbps` is the highest rate delivered lately, infinite before the first interval; `age_s`
+    is how long the streams have run, in the mean.
     """
 
     streams: FloatArray
     algorithm: FloatArray
     peak_mbps: FloatArray
+    age_s: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +52,10 @@ def new_carry(world: World) -> TransportCarry:
     """Return a lane without connections."""
     zero = np.zeros_like(world.link.rtt_ms)
     return TransportCarry(
-        streams=zero, algorithm=np.full_like(zero, -1.0), peak_mbps=np.full_like(zero, np.inf)
+        streams=zero,
+        algorithm=np.full_like(zero, -1.0),
+        peak_mbps=np.full_like(zero, np.inf),
+        age_s=zero,
     )
 
 
@@ -59,7 +65,8 @@ def run_transfer(
     """Run an interval of bulk transfer of which the application offers at most `offered_mbps`.
 
     New streams, and all of them after a change of congestion control, pay handshakes, slow start
-    and its overshoot. The sender's processor bounds the rate: a fixed cost per byte and per chunk.
+    and its overshoot; where loss or a short buffer limits them their windows take tens of seconds
+    to find their place. The sender's processor bounds the rate: a fixed cost per byte and per chunk.
     """
     link, streams = world.link, knobs["streams"]
     chunk_bytes = knobs["transport_chunk_bytes"]
@@ -70,14 +77,18 @@ def run_transfer(
         pacing_mbps=np.minimum(knobs["pacing_ratio"] * carry.peak_mbps, offered),
     )
     flow = steady_flow(link, sender)
+    fresh = _fresh_ratio(sender, carry)
+    age_s = (1.0 - fresh) * carry.age_s
+    sendable = goodput_between(flow, link, sender, age_s, age_s + world.interval_s)
     cpu_s_per_mbit = _cpu_s_per_mbit(streams, chunk_bytes)
     cores = world.path.cores
     reachable = np.maximum(cores * (1.0 - world.cpu_busy_ratio), 0.25 * cores)
-    steady = np.minimum(flow.goodput_mbps, np.minimum(reachable, streams) / cpu_s_per_mbit)
+    steady = np.minimum(sendable, np.minimum(reachable, streams) / cpu_s_per_mbit)
 
-    srtt_ms = link.rtt_ms + flow.queue_ms
+    srtt_ms = link.rtt_ms + flow.queue_ms + flow.ack_wait_ms
     window = steady * srtt_ms * 1e3 / (8.0 * MSS_BYTES * streams)
-    goodput, overshoot = _started(world, sender, carry, flow, steady, window)
+    filling = np.where(steady >= sendable, flow.saturation, 0.0)
+    goodput, overshoot = _started(world, fresh, flow.bdp_pkts, filling, steady, window)
     retransmit = 1.0 - (1.0 - flow.retransmit_ratio) * (1.0 - overshoot)
     chunk_loss = -np.expm1(-retransmit * chunk_bytes / MSS_BYTES)
     chunk_wait = 0.5 * srtt_ms + streams * chunk_bytes * 8e-3 / goodput + chunk_loss * srtt_ms
@@ -96,6 +107,7 @@ def run_transfer(
             streams=streams,
             algorithm=sender.algorithm,
             peak_mbps=np.maximum(goodput, peak),
+            age_s=age_s + world.interval_s,
         ),
     )  # fmt: skip
 
@@ -108,26 +120,27 @@ def _cpu_s_per_mbit(streams: FloatArray, chunk_bytes: FloatArray) -> FloatArray:
     return seconds
 
 
+def _fresh_ratio(sender: Sender, carry: TransportCarry) -> FloatArray:
+    """Return the share of the streams that this interval starts."""
+    added = np.maximum(sender.streams - carry.streams, 0.0) / sender.streams
+    fresh: FloatArray = np.where(carry.algorithm != sender.algorithm, 1.0, added)
+    return fresh
+
+
 def _started(
     world: World,
-    sender: Sender,
-    carry: TransportCarry,
-    flow: Flow,
-    steady_mbps: FloatArray,
+    fresh: FloatArray,
+    bdp_pkts: FloatArray,
+    filling: FloatArray,
+    sendable_mbps: FloatArray,
     window_pkts: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the goodput left after starting new streams, and the packets that start dropped."""
-    fresh = np.where(
-        carry.algorithm != sender.algorithm,
-        1.0,
-        np.maximum(sender.streams - carry.streams, 0.0) / sender.streams,
-    )
     link = world.link
     lost = np.minimum(fresh * ramp_lost_s(window_pkts, link.rtt_ms) / world.interval_s, 0.9)
-    goodput = steady_mbps * (1.0 - lost)
+    goodput = sendable_mbps * (1.0 - lost)
     sent_pkts = goodput * world.interval_s * 1e6 / (8.0 * MSS_BYTES)
-    filling = np.where(steady_mbps >= flow.goodput_mbps, flow.saturation, 0.0)
-    pipe = flow.bdp_pkts * (1.0 + link.buffer_bdp) * fresh
+    pipe = bdp_pkts * (1.0 + link.buffer_bdp) * fresh
     return goodput, overshoot_ratio(pipe, sent_pkts, filling)
 
 

@@ -4,21 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from novacron.errors import NotReadyError
-from rl_envs.physics.quantities import BBR, CUBIC, MSS_BYTES, MTU_BYTES, RENO
+from rl_envs.physics.quantities import BBR, CUBIC, MSS_BYTES, MTU_BYTES, RENO, FloatArray
 from rl_envs.physics.ramp import ramp_lost_s
-from rl_envs.physics.tcp_link import (
-    DEFAULT_COEFFICIENTS,
-    Link,
-    Sender,
-    TcpCoefficients,
-    steady_flow,
-)
+from rl_envs.physics.tcp_coefficients import DEFAULT_COEFFICIENTS, TcpCoefficients
+from rl_envs.physics.tcp_link import Link, Sender, steady_flow
+from rl_envs.physics.tcp_start import goodput_between
 from rl_envs.testbed.channel import ChannelConfig
 from rl_envs.testbed.endpoint import EndpointConfig, StreamGroup
 from rl_envs.testbed.network import ADDRESSES, Network, emulated_network
@@ -27,6 +24,10 @@ WARM_UP_S: Final = 5
 """Seconds at the start that steady figures leave out."""
 _CODES: Final = {"cubic": CUBIC, "bbr": BBR, "reno": RENO}
 _AMPLE_BUFFER: Final = 1 << 26
+RECEIVE_WINDOW_RATIO: Final = 1.244
+"""Window that Linux opens per byte of SO_RCVBUF: it doubles the buffer and keeps the rest for its
+own bookkeeping. Measured on windows that nothing else limits."""
+_NO_WINDOW: Final = 3.3e7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +132,14 @@ def _transfer(network: Network, config: EndpointConfig) -> tuple[dict[str, Any],
         limit_s = config.duration_s + 60.0
         sent, _ = sender.communicate(timeout=limit_s)
         received, _ = receiver.communicate(timeout=limit_s)
+        if sender.returncode or receiver.returncode:
+            raise NotReadyError(
+                f"An end failed: sender {sender.returncode}, receiver {receiver.returncode}.",
+                remedy="Its traceback stands above; a machine too busy to start both is a cause.",
+            )
         return json.loads(sent), json.loads(received)
+    except subprocess.TimeoutExpired as cause:
+        raise NotReadyError(f"An end did not finish: {cause}.") from cause
     finally:
         for child in children:
             child.kill()
@@ -220,35 +228,55 @@ def _mbps(bytes_per_s: list[int]) -> float:
     return sum(bytes_per_s) * 8e-6 / max(len(bytes_per_s), 1)
 
 
-def predict_cell(cell: Cell, coefficients: TcpCoefficients = DEFAULT_COEFFICIENTS) -> Measured:
-    """Return what the simulator's law says of the same cell."""
+def _column(cells: Sequence[Cell], name: str) -> FloatArray:
+    return np.array([float(getattr(cell, name)) for cell in cells])
 
-    def one(value: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.array([float(value)])
 
+def predict_cells(
+    cells: Sequence[Cell], coefficients: TcpCoefficients = DEFAULT_COEFFICIENTS
+) -> dict[str, FloatArray]:
+    """Return what the simulator's law says of cells: arrays named as the fields of `Measured`."""
+    windows = [
+        _NO_WINDOW if cell.window_bytes is None else cell.window_bytes * RECEIVE_WINDOW_RATIO
+        for cell in cells
+    ]
     link = Link(
-        capacity_mbps=one(cell.capacity_mbps), rtt_ms=one(cell.rtt_ms),
-        loss_ratio=one(max(cell.loss_ratio, 1e-8)), burst_pkts=one(cell.burst_pkts),
-        buffer_bdp=one(cell.buffer_bdp), cross_flows=one(cell.cross_flows),
-        window_bytes=one(cell.window_bytes or 3.3e7),
-    )  # fmt: skip
+        capacity_mbps=_column(cells, "capacity_mbps"),
+        rtt_ms=_column(cells, "rtt_ms"),
+        loss_ratio=np.maximum(_column(cells, "loss_ratio"), 1e-8),
+        burst_pkts=_column(cells, "burst_pkts"),
+        buffer_bdp=_column(cells, "buffer_bdp"),
+        cross_flows=_column(cells, "cross_flows"),
+        window_bytes=np.array(windows),
+    )
+    streams = _column(cells, "streams")
     sender = Sender(
-        streams=one(cell.streams),
-        algorithm=one(_CODES[cell.algorithm]),
-        pacing_mbps=one(np.inf),
+        streams=streams,
+        algorithm=np.array([_CODES[cell.algorithm] for cell in cells]),
+        pacing_mbps=np.full_like(streams, np.inf),
     )
     flow = steady_flow(link, sender, coefficients)
-    steady = float(flow.goodput_mbps[0])
-    srtt_ms = cell.rtt_ms + float(flow.queue_ms[0])
-    window = one(steady * srtt_ms * 1e3 / (8.0 * MSS_BYTES * cell.streams))
-    lost = float(ramp_lost_s(window, one(cell.rtt_ms), handshake_rounds=1.0)[0])
+    end_s = _column(cells, "duration_s")
+    begin_s, warm_s = np.zeros_like(end_s), np.full_like(end_s, float(WARM_UP_S))
+    whole = goodput_between(flow, link, sender, begin_s, end_s, coefficients)
+    steady = goodput_between(flow, link, sender, warm_s, end_s, coefficients)
+    srtt_ms = link.rtt_ms + flow.queue_ms + flow.ack_wait_ms
+    window = flow.goodput_mbps * srtt_ms * 1e3 / (8.0 * MSS_BYTES * streams)
+    lost_s = ramp_lost_s(window, link.rtt_ms, handshake_rounds=1.0)
+    return {
+        "goodput_mbps": whole * np.maximum(1.0 - lost_s / end_s, 0.0),
+        "steady_goodput_mbps": steady,
+        "cross_mbps": flow.cross_mbps,
+        "srtt_ms": srtt_ms,
+        "retransmit_ratio": flow.retransmit_ratio,
+        "steady_retransmit_ratio": flow.retransmit_ratio,
+    }
+
+
+def predict_cell(cell: Cell, coefficients: TcpCoefficients = DEFAULT_COEFFICIENTS) -> Measured:
+    """Return what the simulator's law says of one cell."""
     return Measured(
-        goodput_mbps=steady * max(1.0 - lost / cell.duration_s, 0.0),
-        steady_goodput_mbps=steady,
-        cross_mbps=float(flow.cross_mbps[0]),
-        srtt_ms=srtt_ms,
-        retransmit_ratio=float(flow.retransmit_ratio[0]),
-        steady_retransmit_ratio=float(flow.retransmit_ratio[0]),
+        **{name: float(value[0]) for name, value in predict_cells([cell], coefficients).items()}
     )
 
 

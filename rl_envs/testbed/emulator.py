@@ -22,6 +22,8 @@ from rl_envs.testbed.tun import enter_namespace, open_tun
 TURN_S: Final = 2e-4
 """Pause between looks at the devices. It halves the cost of a packet; as times are taken in the
 middle of a turn, packets are early as often as late, by half of it at most."""
+STALL_S: Final = 5e-4
+"""What a turn may take longer than meant before the link's clock stands still for the rest."""
 BATCH: Final = 64
 """Packets read from one side before the other has its turn."""
 
@@ -37,21 +39,45 @@ class EmulatorConfig(BaseModel):
     backward: ChannelConfig
 
 
-def _drain(source: int, channel: Channel) -> None:
+class LinkClock:
+    """Time as the link counts it: it stands still while the machine keeps the link from running.
+
+    After a stall packets then leave with the distances they had. On the wall clock all that became
+    due would leave at once, and the burst that answers it overflows a buffer that no real link
+    overflows.
+    """
+
+    def __init__(self) -> None:
+        self.stood_s = 0.0
+        self.worst_s = 0.0
+
+    def now_s(self) -> float:
+        """Return the time now."""
+        return time.monotonic() - self.stood_s
+
+    def woke(self, meant_s: float) -> None:
+        """Tell when this turn was meant to begin; what it is late by beyond STALL_S is skipped."""
+        late_s = self.now_s() - meant_s - STALL_S
+        if late_s > 0.0:
+            self.stood_s += late_s
+            self.worst_s = max(self.worst_s, late_s)
+
+
+def _drain(source: int, channel: Channel, now_s: float) -> None:
     """Move waiting packets of one side into its channel."""
-    read, offer, clock = os.read, channel.offer, time.monotonic
+    read, offer = os.read, channel.offer
     for _ in range(BATCH):
         try:
             packet = read(source, 2048)
         except BlockingIOError:
             return
-        offer(packet, clock() - 0.5 * TURN_S)
+        offer(packet, now_s)
 
 
-def _deliver(channel: Channel, sink: int) -> None:
+def _deliver(channel: Channel, sink: int, now_s: float) -> None:
     """Write the packets that have arrived; a full device, or one still down, drops them."""
     write = os.write
-    for packet in channel.due(time.monotonic() + 0.5 * TURN_S):
+    for packet in channel.due(now_s):
         try:
             write(sink, packet)
         except OSError as cause:
@@ -59,24 +85,34 @@ def _deliver(channel: Channel, sink: int) -> None:
                 raise
 
 
-def carry(sides: tuple[int, int], channels: tuple[Channel, Channel], stop: int) -> None:
+def carry(
+    sides: tuple[int, int], channels: tuple[Channel, Channel], stop: int, clock: LinkClock
+) -> None:
     """Carry packets until `stop` becomes readable."""
     forward, backward = channels
     watched = [*sides, stop]
-    clock = time.monotonic
+    half_s = 0.5 * TURN_S
     while True:
-        next_s = min(forward.next_s(), backward.next_s()) - 0.5 * TURN_S
-        ready, _, _ = select.select(watched, (), (), max(min(next_s - clock(), 0.5), 0.0))
+        before_s = clock.now_s()
+        wait_s = max(min(forward.next_s(), backward.next_s()) - half_s - before_s, 0.0)
+        ready, _, _ = select.select(watched, (), (), min(wait_s, 0.5))
+        if stop in ready:
+            return
+        if not ready:
+            clock.woke(before_s + min(wait_s, 0.5))
+        now_s = clock.now_s()
         for side in ready:
-            if side == stop:
-                return
-            _drain(side, forward if side == sides[0] else backward)
-        _deliver(forward, sides[1])
-        _deliver(backward, sides[0])
+            _drain(side, forward if side == sides[0] else backward, now_s - half_s)
+        _deliver(forward, sides[1], now_s + half_s)
+        _deliver(backward, sides[0], clock.now_s() + half_s)
+        before_s = clock.now_s()
         time.sleep(TURN_S)
+        clock.woke(before_s + TURN_S)
 
 
-def report_of(channels: tuple[Channel, Channel], cpu_ratio: float) -> dict[str, Any]:
+def report_of(
+    channels: tuple[Channel, Channel], clock: LinkClock, cpu_ratio: float, wall_s: float
+) -> dict[str, Any]:
     """Return the counters of both directions and how well the machine kept up."""
     report: dict[str, Any] = {
         name: {
@@ -89,6 +125,8 @@ def report_of(channels: tuple[Channel, Channel], cpu_ratio: float) -> dict[str, 
         "lag_p99_ms": max(channel.lag_ms(0.99) for channel in channels),
         "lag_p999_ms": max(channel.lag_ms(0.999) for channel in channels),
         "lag_worst_ms": max(channel.worst_lag_s for channel in channels) * 1e3,
+        "stall_ratio": clock.stood_s / wall_s,
+        "stall_worst_ms": clock.worst_s * 1e3,
     }
 
 
@@ -104,12 +142,14 @@ def main() -> int:
     priority = take_priority(EMULATOR_PRIORITY)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    start_s = time.monotonic()
+    clock = LinkClock()
+    start_s = clock.now_s()
     channels = (Channel(config.forward, start_s), Channel(config.backward, start_s))
     busy_s = time.process_time()
-    carry((sides[0], sides[1]), channels, sys.stdin.fileno())
-    cpu_ratio = (time.process_time() - busy_s) / (time.monotonic() - start_s)
-    report = report_of(channels, cpu_ratio) | {"priority": priority}
+    carry((sides[0], sides[1]), channels, sys.stdin.fileno(), clock)
+    wall_s = clock.now_s() + clock.stood_s - start_s
+    cpu_ratio = (time.process_time() - busy_s) / wall_s
+    report = report_of(channels, clock, cpu_ratio, wall_s) | {"priority": priority}
     sys.stdout.write(json.dumps(report) + "\n")
     return 0
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from novacron.errors import NotReadyError
 from rl_envs.testbed.cell import Cell, CellRun, Conditions, measure_cell, predict_cell, row_of
 from rl_envs.testbed.grid import GridCell
 
@@ -84,13 +85,14 @@ def measure_grid(
     """Measure what the table at `path` does not hold yet, saving after every cell.
 
     Up to `jobs` cells run at once while the cores they need stay below the budget (0.6 of the
-    machine if None). A disturbed run is repeated, and after the last attempt recorded as such.
+    machine if None). A disturbed or failed run is repeated; after the last attempt a disturbed one
+    is recorded as such.
 
     Returns:
         How many cells were measured now.
 
     Raises:
-        NotReadyError: The machine cannot run the testbed, or an end failed.
+        NotReadyError: The machine cannot run the testbed, or an end failed every time.
     """
     table = _Table(path)
     waiting = table.missing(cells)
@@ -109,8 +111,11 @@ def measure_grid(
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 planned = running.pop(future)
-                run = future.result()
                 tries = attempts[planned.cell] = attempts.get(planned.cell, 0) + 1
+                if isinstance(future.exception(), NotReadyError) and tries < ATTEMPTS:
+                    waiting.append(planned)
+                    continue
+                run = future.result()
                 progress(planned.cell, run, len(waiting) + len(running))
                 if disturbed(run.conditions) and tries < ATTEMPTS:
                     waiting.append(planned)

@@ -70,12 +70,16 @@ def unchanged(episode, world):
 
 
 def slow_encoder(then):
-    """A host so small that the encoder is slower than every path of the class."""
+    """A host so small that the encoder is slower than every path of the class, nobody else there.
+
+    Others who fill the path would show its size by the queue and the losses that they make.
+    """
 
     def change(episode, world):
         cores = np.full_like(world.path.cores, 0.001)
         path = dataclasses.replace(world.path, cores=cores)
-        return then(episode, dataclasses.replace(world, path=path))
+        link = dataclasses.replace(world.link, cross_flows=0.0 * cores)
+        return then(episode, dataclasses.replace(world, path=path, link=link))
 
     return change
 
@@ -93,7 +97,7 @@ def test_window_limited_sender_does_not_see_how_much_larger_the_path_is():
 def test_loss_limited_sender_does_not_see_the_capacity_it_never_reaches():
     def lossy(then):
         def change(episode, world):
-            loss = np.full_like(world.link.loss_ratio, 0.03)
+            loss = np.full_like(world.link.loss_ratio, 0.15)
             return then(
                 episode,
                 dataclasses.replace(world, link=dataclasses.replace(world.link, loss_ratio=loss)),

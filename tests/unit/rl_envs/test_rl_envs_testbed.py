@@ -2,20 +2,34 @@ import dataclasses
 import json
 import os
 import subprocess
+import threading
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from novacron.errors import NotReadyError, OutOfRangeError, SchemaError
-from rl_envs.physics.tcp_link import DEFAULT_COEFFICIENTS
+from rl_envs.physics.tcp_coefficients import DEFAULT_COEFFICIENTS, FIRST_ESTIMATES
+from rl_envs.tables import TESTBED_TABLE
 from rl_envs.testbed import __main__ as testbed
-from rl_envs.testbed import network
-from rl_envs.testbed.cell import Cell, measure_cell, predict_cell, transfer
+from rl_envs.testbed import network, priority
+from rl_envs.testbed.cell import (
+    Cell,
+    CellRun,
+    Conditions,
+    measure_cell,
+    predict_cell,
+    predict_cells,
+    row_of,
+    transfer,
+)
 from rl_envs.testbed.channel import Channel, ChannelConfig, rates_of_trace
-from rl_envs.testbed.endpoint import EndpointConfig, StreamGroup
-from rl_envs.testbed.fit import fit, report
-from rl_envs.testbed.grid import grid, measure_grid
+from rl_envs.testbed.emulator import STALL_S, LinkClock
+from rl_envs.testbed.endpoint import EndpointConfig, StreamGroup, _start_order
+from rl_envs.testbed.fit import choices, fit, measured_cells, report
+from rl_envs.testbed.grid import expand, grid, group_key
+from rl_envs.testbed.schedule import ATTEMPTS, cores_of, disturbed, measure_grid
+from rl_envs.testbed.ship import rows_sha256, ship
 
 PACKET = bytes(1500)
 POSSIBLE = not network.missing()
@@ -121,79 +135,250 @@ def test_impossible_channel_is_refused(changes):
 
 
 def test_idle_channel_has_nothing_coming():
-    assert channel_of().next_s() is None
+    assert channel_of().next_s() == np.inf
 
 
-def test_grid_halves_every_kind_and_repeats_no_cell():
+def test_lateness_of_deliveries_is_counted():
+    channel = channel_of(buffer_bytes=10_000_000)
+    for _ in range(100):
+        channel.offer(PACKET, 100.0)
+
+    for number in range(100):
+        late_s = 0.02 if number == 99 else 0.0001
+        channel.due(100.0 + 0.010 + 0.001 * (number + 1) + late_s)
+
+    assert channel.lag_ms(0.5) == pytest.approx(0.25)
+    assert channel.worst_lag_s == pytest.approx(0.02)
+    assert channel.lag_ms(1.0) >= 20.0
+
+
+def test_clock_of_the_link_stands_still_during_a_stall(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    clock = LinkClock()
+    now[0] = 100.3
+
+    clock.woke(meant_s=100.1)
+
+    assert clock.now_s() == pytest.approx(100.1 + STALL_S)
+    assert clock.stood_s == clock.worst_s == pytest.approx(0.2 - STALL_S)
+
+
+def test_connections_of_both_groups_begin_in_turn():
+    groups = (StreamGroup(algorithm="bbr", streams=2), StreamGroup(algorithm="cubic", streams=4))
+    config = EndpointConfig(address="10.0.0.1", groups=groups, duration_s=1.0)
+
+    assert _start_order(config) == [1, 0, 1, 1, 0, 1]
+
+
+def test_priority_says_what_was_granted(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(priority.os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(priority.os, "nice", refuse)
+
+    assert priority.take_priority(10) == "ordinary"
+
+
+def test_grid_halves_every_kind_by_groups_and_repeats_no_cell():
     planned = grid()
-    kinds = {cell.kind for cell in planned}
+    halves = {}
+    for entry in planned:
+        halves.setdefault(group_key(entry.cell), set()).add(entry.half)
 
     assert len({json.dumps(dataclasses.asdict(cell.cell)) for cell in planned}) == len(planned)
-    for kind in kinds:
-        halves = [cell.half for cell in planned if cell.kind == kind]
-        assert abs(halves.count("fit") - halves.count("report")) <= 1
-    assert all(cell.cell.duration_s >= 40 for cell in planned)
+    assert all(len(sides) == 1 for sides in halves.values())
+    for kind in {cell.kind for cell in planned}:
+        assert {cell.half for cell in planned if cell.kind == kind} == {"fit", "report"}
+    assert all(cell.cell.duration_s >= 45 for cell in planned)
+
+
+def test_every_cell_has_two_seeds_and_lossy_ones_four():
+    seeds = {}
+    for entry in expand(grid()):
+        seeds.setdefault((entry.kind, dataclasses.replace(entry.cell, seed=0)), []).append(
+            entry.cell.seed
+        )
+
+    assert {(kind == "loss_limited", len(found)) for (kind, _), found in seeds.items()} == {
+        (True, 4),
+        (False, 2),
+    }
+
+
+CALM = Conditions(
+    emulator_cpu_ratio=0.1, lag_p99_ms=0.5, lag_p999_ms=0.5, lag_worst_ms=1.0, load_1min=1.0,
+    beside=0, priority="real time 30",
+)  # fmt: skip
+
+
+def run_of(cell, coefficients=DEFAULT_COEFFICIENTS, **conditions):
+    return CellRun(
+        measured=predict_cell(cell, coefficients),
+        mbps_per_s=(1.0, 2.0),
+        conditions=dataclasses.replace(CALM, **conditions),
+    )
+
+
+def nothing(*_):
+    """Progress that nobody watches."""
 
 
 def test_interrupted_grid_goes_on_where_it_stopped(tmp_path):
     path, seen = tmp_path / "table.json", []
-    cells = grid()[:3]
+    cells = expand(grid()[:2])
 
-    def measure(cell):
+    def measure(cell, beside):
+        del beside
         if len(seen) == 4:
             raise KeyboardInterrupt
         seen.append(cell)
-        return predict_cell(cell)
+        return run_of(cell)
 
     with pytest.raises(KeyboardInterrupt):
-        measure_grid(path, cells=cells, progress=lambda *_: None, measure=measure)
+        measure_grid(path, cells=cells, progress=nothing, measure=measure)
+    before = len(json.loads(path.read_text())["rows"])
     seen.clear()
-    count = measure_grid(path, cells=cells, progress=lambda *_: None, measure=measure)
+    count = measure_grid(path, cells=cells, progress=nothing, measure=measure)
 
-    assert count == 2
-    assert len(json.loads(path.read_text())["rows"]) == 6
+    assert before == 4
+    assert count == len(cells) - 4
+    assert len(json.loads(path.read_text())["rows"]) == len(cells)
 
 
-def rows_under(coefficients):
+def test_cells_run_side_by_side_within_their_budget(tmp_path):
+    running, most = [], []
+    cells = expand(grid()[:6])
+    gate = threading.Barrier(2, timeout=5)
+
+    def measure(cell, beside):
+        del beside
+        running.append(cell)
+        most.append(sum(cores_of(other) for other in running))
+        if len(most) <= 2:
+            gate.wait()
+        running.remove(cell)
+        return run_of(cell)
+
+    count = measure_grid(
+        tmp_path / "t.json", cells=cells, progress=nothing, measure=measure, jobs=4,
+        budget_cores=0.5,
+    )  # fmt: skip
+
+    assert count == len(cells)
+    assert max(most) <= 0.5
+
+
+def test_disturbed_and_failed_runs_are_repeated(tmp_path):
+    cells, tries = expand(grid()[:1])[:2], []
+
+    def measure(cell, beside):
+        del beside
+        tries.append(cell)
+        if cell.seed == 1 and tries.count(cell) == 1:
+            raise NotReadyError("An end failed.")
+        return run_of(cell, lag_p99_ms=50.0 if cell.seed == 2 else 0.5)
+
+    measure_grid(tmp_path / "t.json", cells=cells, progress=nothing, measure=measure)
+
+    rows = {
+        row["cell"]["seed"]: row for row in json.loads((tmp_path / "t.json").read_text())["rows"]
+    }
+    assert (rows[1]["attempts"], rows[1]["disturbed"]) == (2, False)
+    assert (rows[2]["attempts"], rows[2]["disturbed"]) == (ATTEMPTS, True)
+
+
+def test_lateness_decides_what_is_disturbed():
+    assert not disturbed(CALM)
+    assert disturbed(dataclasses.replace(CALM, lag_p99_ms=3.0))
+    assert disturbed(dataclasses.replace(CALM, lag_p999_ms=30.0))
+
+
+def rows_under(coefficients, **conditions):
     return [
-        {
-            "kind": planned.kind,
-            "half": planned.half,
-            "cell": dataclasses.asdict(planned.cell),
-            "measured": dataclasses.asdict(predict_cell(planned.cell, coefficients)),
-        }
+        {"kind": planned.kind, "half": planned.half, "disturbed": bool(conditions)}
+        | row_of(planned.cell, run_of(planned.cell, coefficients, **conditions))
         for planned in grid()
     ]
 
 
+def test_cells_predicted_together_equal_cells_predicted_alone():
+    cells = [planned.cell for planned in grid()[::9]]
+
+    together = predict_cells(cells)
+
+    for index, cell in enumerate(cells):
+        assert predict_cell(cell).goodput_mbps == together["goodput_mbps"][index]
+
+
 def test_law_measured_against_itself_has_no_error():
-    errors = report(rows_under(DEFAULT_COEFFICIENTS))
+    cells = measured_cells(rows_under(DEFAULT_COEFFICIENTS))
+
+    errors = report(cells)
 
     assert {error.kind for error in errors} == {cell.kind for cell in grid()}
-    assert max(error.p90 for error in errors) < 1e-9
+    assert max(error.goodput_p90 for error in errors) < 1e-5
+    assert max(choice.regret for choice in choices(cells)) < 0.011
 
 
 def test_fit_finds_coefficients_that_made_the_measurements():
-    true = dataclasses.replace(
-        DEFAULT_COEFFICIENTS, bbr_utilisation_ratio=0.85, loss_based_floor_ratio=0.35
-    )
-    rows = rows_under(true)
+    true = dataclasses.replace(FIRST_ESTIMATES, bbr_utilisation_ratio=0.85, loss_based_odds=0.25)
+    cells = measured_cells(rows_under(true))
 
-    fitted = fit(rows)
+    fitted = fit(cells)
 
-    before = max(error.median for error in report(rows))
-    after = max(error.median for error in report(rows, fitted))
+    before = max(error.goodput_median for error in report(cells, FIRST_ESTIMATES))
+    after = max(error.goodput_median for error in report(cells, fitted))
     assert before > 0.05
     assert after < 0.02
 
 
 def test_runs_of_a_busy_machine_are_not_used():
-    rows = rows_under(DEFAULT_COEFFICIENTS)
-    for row in rows:
-        row["measured"]["emulator_cpu_ratio"] = 0.95
+    with pytest.raises(SchemaError, match="disturbed"):
+        measured_cells(rows_under(DEFAULT_COEFFICIENTS, lag_p99_ms=50.0))
 
-    with pytest.raises(SchemaError, match="quiet machine"):
-        report(rows)
+
+@pytest.fixture(scope="module")
+def shipped_table():
+    return json.loads(TESTBED_TABLE.read_text())
+
+
+def test_shipped_table_is_the_whole_grid_as_it_was_measured(shipped_table):
+    rows = shipped_table["rows"]
+    planned = {json.dumps(dataclasses.asdict(entry.cell)) for entry in expand(grid())}
+
+    assert {json.dumps(dataclasses.asdict(Cell(**row["cell"]))) for row in rows} == planned
+    assert rows_sha256(rows) == shipped_table["rows_sha256"]
+    assert all(row["conditions"]["priority"].startswith("real time") for row in rows)
+
+
+def test_shipped_coefficients_are_what_the_fit_finds(shipped_table):
+    fitted = dataclasses.asdict(fit(measured_cells(shipped_table["rows"])))
+
+    for name, value in dataclasses.asdict(DEFAULT_COEFFICIENTS).items():
+        assert value == pytest.approx(fitted[name], rel=0.03), name
+
+
+def test_law_stays_near_cells_that_no_fit_has_seen(shipped_table):
+    errors = {row.kind: row for row in report(measured_cells(shipped_table["rows"]))}
+
+    assert errors["loss_limited"].goodput_median < 0.06
+    assert errors["saturated"].goodput_median < 0.02
+    assert max(errors[k].goodput_median for k in ("shallow_buffer", "cross_traffic")) < 0.12
+    assert max(row.srtt_median for row in errors.values()) < 0.15
+    assert max(row.retransmit_median for row in errors.values()) < 0.03
+
+
+def test_table_is_shipped_with_its_origin(tmp_path):
+    source, destination = tmp_path / "measured.json", tmp_path / "shipped.json"
+    source.write_text(json.dumps({"rows": rows_under(DEFAULT_COEFFICIENTS)[:3]}))
+
+    ship(source, destination)
+
+    body = json.loads(destination.read_text())
+    assert len(body["rows"]) == 3
+    assert {"command", "date", "machine", "versions", "rows_sha256"} < set(body)
 
 
 def test_check_names_what_is_missing(monkeypatch, capsys):
@@ -214,15 +399,14 @@ def test_grid_on_an_unfit_machine_ends_with_the_reason(monkeypatch, tmp_path, ca
     assert "no root, no /dev/net/tun" in capsys.readouterr().err
 
 
-def test_report_prints_errors_before_and_after_the_fit(tmp_path, capsys):
-    table = tmp_path / "t.json"
-    table.write_text(json.dumps({"rows": rows_under(DEFAULT_COEFFICIENTS)}))
-
-    code = testbed.main(["report", "--table", str(table)])
-
+def test_report_and_fit_print_what_the_shipped_table_says(capsys):
+    assert testbed.main(["report"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert code == 0
-    assert set(answer) == {"first_estimates", "fitted", "coefficients"}
+    assert testbed.main(["fit"]) == 0
+    fitted = json.loads(capsys.readouterr().out)
+
+    assert set(answer) == {"coefficients", "errors", "choices"}
+    assert set(fitted) == set(answer["coefficients"])
 
 
 def test_failing_system_command_is_named():
@@ -235,10 +419,11 @@ def test_failing_system_command_is_named():
 def test_real_tcp_crosses_the_link_and_nothing_is_left_behind():
     cell = Cell(
         capacity_mbps=8.0, rtt_ms=20.0, loss_ratio=0.0, burst_pkts=1.0, buffer_bdp=2.0,
-        algorithm="cubic", streams=2, cross_flows=1, window_bytes=None, duration_s=6.0, seed=1,
+        algorithm="cubic", streams=2, cross_flows=1, window_bytes=None, duration_s=8.0, seed=1,
     )  # fmt: skip
 
-    measured = measure_cell(cell)
+    run = measure_cell(cell)
+    measured = run.measured
 
     # Rates of a busy machine say little; that bytes crossed and the bottleneck held, they do say.
     payload = 8.0 * 1448 / 1500
