@@ -19,6 +19,7 @@ _PUBLIC: Final[dict[str, str]] = {
     "PatternRecognizer": "novacron.models.patterns.recognizer",
     "PredictiveScalingEngine": "novacron.models.scaling.engine",
     "WorkloadOptimizer": "novacron.models.placement.optimizer",
+    "PerformancePredictorModel": "novacron.models.performance.predictor",
 }
 
 

@@ -25,6 +25,7 @@ TRAINERS: Final[dict[str, str]] = {
     "patterns": "ray_jobs.patterns_trainer",
     "scaling": "ray_jobs.scaling_trainer",
     "placement": "ray_jobs.placement_trainer",
+    "performance": "ray_jobs.performance_trainer",
 }
 
 

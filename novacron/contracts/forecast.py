@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-Fallback = Literal["", "last_value", "ewma_band", "pooled_prior"]
+Fallback = Literal["", "last_value", "ewma_band", "pooled_prior", "fleet_level"]
 
 
 class Forecast(BaseModel):

@@ -20,6 +20,7 @@ LOADERS: Final[dict[str, str]] = {
     "scaling": "novacron.models.scaling.bundle",
     "placement": "novacron.models.placement.bundle",
     "policy": "novacron.models.policy.bundle",
+    "performance": "novacron.models.performance.bundle",
 }
 
 
