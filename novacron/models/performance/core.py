@@ -93,16 +93,25 @@ class Core:
         static_NF = static_inputs(encoded.x_NF, self.sizes)
         found = [weights.quantiles(encoded.x_NTC, static_NF) for weights in chosen]
         places = list(served_places(self.config.lstm))
-        z_NQ = np.mean([q[:, places] for q, _ in found], axis=0, dtype=np.float64)
-        return z_NQ, np.mean([a for _, a in found], axis=0, dtype=np.float32)
+        z_NQ = np.stack([q[:, places] for q, _ in found]).astype(np.float64).mean(axis=0)
+        attention_NT = np.stack([a for _, a in found]).mean(axis=0)
+        return z_NQ, np.asarray(attention_NT, dtype=np.float32)
 
     def answer(self, context: Context) -> Answers:
         """Answer rows; each must have own samples, peers, or a cell of the training."""
         levels, encoded = self.encode(context)
+        return self._finish(context, levels, encoded, self.twin_z(encoded), self.lstm_z(encoded))
+
+    def _finish(
+        self,
+        context: Context,
+        levels: Levels,
+        encoded: Encoded,
+        twin_NQ: Floats,
+        lstm: tuple[Floats, NDArray[np.float32]],
+    ) -> Answers:
         cell_N, group_N = self.cells_of(context), encoded.count_group_N
-        lstm_NQ, attention_NT = self.lstm_z(encoded)
-        twin_NQ = self.twin_z(encoded)
-        raw_NQ = self.blend.combine(twin_NQ, lstm_NQ, group_N, cell_N)
+        raw_NQ = self.blend.combine(twin_NQ, lstm[0], group_N, cell_N)
         z_NQ = self.sides.apply(raw_NQ, group_N, cell_N)
         q_NQ = encoded.level_N[:, None] + z_NQ * encoded.spread_N[:, None]
         fallback_N = _fallbacks(context, levels)
@@ -111,7 +120,7 @@ class Core:
         table_NF = degradation_table(encoded, twin_NQ, self.config.degradation)
         return Answers(
             q_NQ=np.sort(q_NQ, axis=1),
-            attention_NT=attention_NT,
+            attention_NT=lstm[1],
             degradation_N=self.degradation.probability(table_NF),
             level_N=encoded.level_N,
             count_N=context.counts,
@@ -128,10 +137,14 @@ class Core:
         """
         levels, encoded = self.encode(context)
         level_N1, spread_N1 = encoded.level_N[:, None], encoded.spread_N[:, None]
-        answers = self.answer(context)
-        found = {f"lstm_{i}": self.lstm_z(encoded, i)[0] for i in range(len(self.lstms))}
-        found["lstm"] = np.mean(list(found.values()), axis=0)
-        found["lightgbm"] = self.twin_z(encoded)
+        seeds = [self.lstm_z(encoded, place) for place in range(len(self.lstms))]
+        mean_NQ = np.stack([z_NQ for z_NQ, _ in seeds]).mean(axis=0)
+        attention_NT = np.stack([w_NT for _, w_NT in seeds]).mean(axis=0)
+        found = {f"lstm_{place}": z_NQ for place, (z_NQ, _) in enumerate(seeds)}
+        found |= {"lstm": mean_NQ, "lightgbm": self.twin_z(encoded)}
+        answers = self._finish(
+            context, levels, encoded, found["lightgbm"], (mean_NQ, attention_NT)
+        )
         values = {name: level_N1 + z_NQ * spread_N1 for name, z_NQ in found.items()}
         values["blend"] = answers.q_NQ
         values["level"] = encoded.level_N

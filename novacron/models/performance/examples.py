@@ -121,7 +121,8 @@ def encode(
     extra_NTE = extra.apply(context.extra_NTE)
     columns = [*_covariates(context, levels), *_shapes(z_NT)]
     for place in range(extra_NTE.shape[2]):
-        columns += [extra_NTE[:, -1, place], extra_NTE[:, :, place].mean(axis=1)]
+        channel_NT = extra_NTE[:, :, place].astype(np.float64)
+        columns += [channel_NT[:, -1], np.asarray(channel_NT.mean(axis=1))]
     return Encoded(
         x_NTC=_sequence(context, z_NT, extra_NTE, config.lstm.steps),
         x_NF=np.stack(columns, axis=1).astype(np.float32),
@@ -207,7 +208,7 @@ def _golden(history: int, extras: int) -> tuple[Context, Levels]:
 
     rows = 6
     place_NT = np.arange(rows)[:, None] * 7 + np.arange(history)[None, :] * 3
-    own_NT = 100.0 + (place_NT * 37 % 23)
+    own_NT = np.asarray(100.0 + (place_NT * 37 % 23), dtype=np.float64)
     own_NT[1, : history // 2] = np.nan
     own_NT[2, :-1] = np.nan
     own_NT[3] = np.nan
@@ -216,8 +217,8 @@ def _golden(history: int, extras: int) -> tuple[Context, Levels]:
         blank(rows, history=history, peers=4, extras=extras, steps=history),
         own_NT=own_NT,
         own_age_NT=age_NT,
-        asked_N=1.7e9 + 40_000.0 * np.arange(rows),
-        idle_N=60.0 * (1 + np.arange(rows)),
+        asked_N=np.asarray(1.7e9 + 40_000.0 * np.arange(rows), dtype=np.float64),
+        idle_N=np.asarray(60.0 * (1 + np.arange(rows)), dtype=np.float64),
         extra_NTE=np.repeat((place_NT % 5).astype(float)[:, :, None], extras, axis=2),
     )
     few_N = np.arange(rows) / 10.0

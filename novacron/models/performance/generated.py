@@ -35,8 +35,10 @@ def generate_scores(seed: int, *, vms: int = 4, samples: int = 160) -> pd.DataFr
                     host = rng.integers(2, size=1 + samples // 60)
                     kind = np.repeat(host, 60)[:samples]
                     drift = np.cumsum(rng.normal(0, noise / 20, samples))
-                    score = level * (2.0 if size == "large" else 1.0)
-                    score = score * (1 + _HOST_GAP * kind + drift + rng.normal(0, noise, samples))
+                    typical = level * (2.0 if size == "large" else 1.0)
+                    score = typical * (
+                        1 + _HOST_GAP * kind + drift + rng.normal(0, noise, samples)
+                    )
                     gap_s = _PERIOD_S * rng.uniform(0.5, 1.5, samples)
                     if benchmark == "disk":
                         spent = rng.random(samples) < _BURST_SHARE

@@ -124,11 +124,9 @@ class FleetLevel:
         cell_N = cell_N.ravel()
         filled_NK = _filled(average_NK)
         error_NK = np.abs(filled_NK - actual_N[:, None])
-        loss_CK = np.stack(
-            [np.bincount(cell_N, weights=e_N, minlength=len(cells_C3)) for e_N in error_NK.T],
-            axis=1,
-        )
-        loss_CK /= np.maximum(loss_CK[:, 1:2], 1e-12)
+        sums = [np.bincount(cell_N, weights=e_N, minlength=len(cells_C3)) for e_N in error_NK.T]
+        loss_CK = np.stack(sums, axis=1).astype(np.float64)
+        loss_CK = loss_CK / np.maximum(loss_CK[:, 1:2], 1e-12)
         log_CK = np.log(np.clip(loss_CK, 1e-2, 1e2))
         weight_GK = np.empty((benchmarks + 1, average_NK.shape[1]))
         for place in range(benchmarks + 1):
@@ -274,7 +272,7 @@ class LevelModel:
         """
         benchmarks = int(sizes["benchmarks"])
         read = read_fleet(context, priors)
-        some_N = np.isfinite(read.average_NK).any(axis=1)
+        some_N = np.asarray(np.isfinite(read.average_NK).any(axis=1))
         if some_N.any():
             fleet = FleetLevel.fit(
                 read.average_NK[some_N],

@@ -17,7 +17,7 @@ Floats32 = NDArray[np.float32]
 
 STATIC_CLIP: Final = np.float32(5)
 _LINEAR_ABOVE: Final = 20.0
-_ROWS_AT_ONCE: Final = 2048
+_ROWS_AT_ONCE: Final = 256
 _OTHERS: Final = (
     "attend_AD", "attend_bias_A", "score_A", "head_EJ", "head_bias_E", "out_QE", "out_bias_Q",
     "static_mean_F", "static_scale_F",
@@ -97,10 +97,10 @@ class LstmWeights:
         order = range(steps) if direction == "forward" else range(steps - 1, -1, -1)
         for step in order:
             gates = driven_TN4[step] + h_ND @ recurrent_D4
-            opened = _sigmoid(gates)
+            opened = _sigmoid(gates[:, : 2 * hidden])
             cell = np.tanh(gates[:, 2 * hidden : 3 * hidden])
-            c_ND = opened[:, hidden : 2 * hidden] * c_ND + opened[:, :hidden] * cell
-            h_ND = opened[:, 3 * hidden :] * np.tanh(c_ND)
+            c_ND = opened[:, hidden:] * c_ND + opened[:, :hidden] * cell
+            h_ND = _sigmoid(gates[:, 3 * hidden :]) * np.tanh(c_ND)
             out_TND[step] = h_ND
         return out_TND
 

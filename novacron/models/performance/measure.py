@@ -103,7 +103,7 @@ def forecast_known(
         probability_N=values["degradation"],
         base_rate_N=np.array([rate.get(int(cell), rate[-1]) for cell in cell_N]),
         worse_N=is_worse(part.future_NH, level_N, core.config.degradation),
-        whole_N=np.isfinite(part.future_NH).all(axis=1),
+        whole_N=np.asarray(np.isfinite(part.future_NH).all(axis=1)),
     )
 
 

@@ -54,7 +54,7 @@ class ScoredRows:
         flat = np.bincount(
             cell_N * len(vms) + vm_N, weights=terms_N, minlength=len(cells) * len(vms)
         )
-        return flat.reshape(len(cells), len(vms))
+        return np.asarray(flat.reshape(len(cells), len(vms)), dtype=np.float64)
 
     def wapes(self, name: str) -> Floats:
         """Return the WAPE of each cell: sum |y - f| / sum y."""

@@ -167,7 +167,9 @@ def fit_priors(table: ScoreTable, rows: Mask) -> Priors:
     )
     median = groups.score.median()
     first = pd.Series(kept).groupby(table.series_N[kept]).first()
-    away = np.abs(table.score_N[kept] - median.loc[table.series_N[kept]].to_numpy())
+    away = np.abs(
+        table.score_N[kept] - median.reindex(table.series_N[kept]).to_numpy(dtype=np.float64)
+    )
     distance = pd.Series(away).groupby(table.series_N[kept]).mean()
     at = first.loc[median.index].to_numpy()
     low, high = (
@@ -183,7 +185,7 @@ def fit_priors(table: ScoreTable, rows: Mask) -> Priors:
         ),
         vm=tuple(int(table.vm_N[i]) for i in at),
         median=median.to_numpy(dtype=np.float64),
-        distance=distance.loc[median.index].to_numpy(dtype=np.float64),
+        distance=np.asarray(distance.reindex(median.index), dtype=np.float64),
         low=low,
         high=high,
     )

@@ -43,7 +43,8 @@ def read_batches(loader: Iterable[Any], name: str) -> tuple[Floats, Floats]:
         SchemaError: A shape does not fit.
         OutOfRangeError: A value is missing or not finite.
     """
-    xs, ys = [], []
+    xs: list[Floats] = []
+    ys: list[Floats] = []
     for batch in loader:
         try:
             x, y = batch
