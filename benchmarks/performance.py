@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.performance_picture import draw_fans, draw_own_samples, draw_reliability
 from benchmarks.performance_stages import Plan, hindsight, known_stage, unseen_stage
-from benchmarks.report_page import Goal, Picture, Section, write_report
+from benchmarks.report_page import Goal, GoalKey, Picture, Section, write_report
 from benchmarks.results_format import (
     RESULTS_DIR,
     BenchmarkResult,
@@ -70,7 +70,7 @@ QUICK: Final = PerformanceConfig(
 )
 """Small enough for a test; its figures mean nothing."""
 
-GOALS: Final = {
+GOALS: Final[dict[GoalKey, Goal]] = {
     "wape_ratio_to_ewma": Goal(high=0.97),
     "share_within_5_minus_ewma": Goal(low=0.0),
     "wape_ratio_to_fleet_median": Goal(high=0.94),

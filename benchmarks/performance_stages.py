@@ -24,9 +24,9 @@ from novacron.models.performance.measure import (
     forecast_known,
     forecast_unseen,
 )
-from novacron.models.performance.parts import contexts_of, cut_in_time, gather
+from novacron.models.performance.parts import cut_in_time, gather
 from novacron.models.performance.scores import ScoredRows
-from novacron.models.performance.scores_table import ScoreTable
+from novacron.models.performance.scores_table import ScoreTable, contexts_of
 
 Mask = NDArray[np.bool_]
 Arrays = dict[str, NDArray[Any]]
@@ -162,11 +162,6 @@ def _write(path: Path, arrays: Arrays) -> None:
 def _read(path: Path) -> Arrays:
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
-
-
-def with_seeds(config: PerformanceConfig, seeds: tuple[int, ...]) -> PerformanceConfig:
-    """Return the settings with other seeds."""
-    return config.model_copy(update={"seeds": seeds})
 
 
 def hindsight(scored: ScoredRows) -> ScoredRows:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_performance
 import tiny_scaling
 from doubling_model import DoublingModel
 from tiny_capacity import tiny_capacity
@@ -109,6 +110,10 @@ def policy() -> Subject:
 
     sizes = (("hde_compression", 1, 1), ("amst_transport", 3, 4), ("hde_compression", 2, 2))
     return Subject(model, [request(*size) for size in sizes])
+def performance() -> Subject:
+    sizes = ((1, 20), (3, 9), (2, 2))
+    requests = [tiny_performance.request(rows, samples) for rows, samples in sizes]
+    return Subject(tiny_performance.tiny_model(), requests)
 
 
 SUBJECTS = {
@@ -117,6 +122,7 @@ SUBJECTS = {
     "placement": placement,
     "policy": policy,
     "scaling": scaling,
+    "performance": performance,
     "doubling": doubling,
 }
 

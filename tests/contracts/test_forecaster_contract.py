@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tiny_bandwidth
+import tiny_performance
 
 from novacron.errors import NovacronError
 from novacron.models.bandwidth.bundle import load
@@ -19,6 +20,8 @@ from novacron.models.baselines import (
     fit_holt_winters,
     fit_ridge,
 )
+from novacron.models.bundles import load_bundle
+from novacron.models.performance.model import PerformanceModel
 from novacron.telemetry.traces import Trace
 
 HORIZON = 5
@@ -40,6 +43,7 @@ class ForecasterContract:
     """Subclasses give `make()` (fit from scratch), `stored(forecaster, directory)` and a signal."""
 
     beats_last_value = True
+    horizon = HORIZON
 
     def make(self):
         raise AssertionError("a subclass makes the forecaster")
@@ -61,7 +65,7 @@ class ForecasterContract:
 
         q_THQ = forecaster.forecast(x_T)
 
-        assert q_THQ.shape == (len(x_T), HORIZON, 3)
+        assert q_THQ.shape == (len(x_T), self.horizon, 3)
         assert np.isfinite(q_THQ).all()
         assert (q_THQ >= 0).all()
         assert (np.diff(q_THQ, axis=2) >= 0).all()
@@ -97,7 +101,8 @@ class ForecasterContract:
         if not self.beats_last_value:
             pytest.skip("the last value itself, or close to it by design")
         x_T = self.signal(55)
-        actual = np.stack([x_T[h : len(x_T) - HORIZON + h] for h in range(1, HORIZON + 1)], axis=1)
+        steps, rows = self.horizon, len(x_T) - self.horizon
+        actual = np.stack([x_T[h : rows + h] for h in range(1, steps + 1)], axis=1)
         warm = slice(20, len(actual))
 
         own = np.abs(actual - forecaster.forecast(x_T)[: len(actual), :, 1])[warm].sum()
@@ -205,3 +210,50 @@ class TestBandwidthModel(ForecasterContract):
         by_request = forecaster.forecast(trace.bandwidth_mbps)[: len(by_trace)]
 
         assert by_request == pytest.approx(by_trace, rel=1e-5)
+
+
+class OfScores:
+    """The performance model as a forecaster of one series: every origin through `predict`."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def forecast(self, x_T):
+        steps = self.model.config.history
+        rows = []
+        for t in range(len(x_T)):
+            known = np.asarray(x_T[max(0, t + 1 - steps) : t + 1], dtype=np.float64)
+            names = {
+                name: np.array([value], dtype=object)
+                for name, value in (("benchmark", "disk"), ("vm_size", "small"))
+            }
+            rows.append(self.model.prepare(names | {"score": known[None]}))
+        joined = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        return self.model.predict(joined)["quantiles"][:, None, :]
+
+
+@pytest.mark.learn
+class TestPerformanceModel(ForecasterContract):
+    horizon = 1
+
+    def make(self):
+        return OfScores(tiny_performance.tiny_model())
+
+    def signal(self, number):
+        return np.asarray(trending(number).bandwidth_mbps) * 150
+
+    def stored(self, forecaster, directory):
+        forecaster.model.save(directory / "one")
+        again = load_bundle(directory / "one")
+        again.save(directory / "two")
+        for path in (directory / "one").rglob("*"):
+            if path.is_file():
+                twin = directory / "two" / path.relative_to(directory / "one")
+                assert twin.read_bytes() == path.read_bytes()
+        return OfScores(again)
+
+    def test_the_same_traces_give_the_same_forecaster(self, forecaster):
+        again = OfScores(PerformanceModel(tiny_performance.fit_tiny()))
+        x_T = self.signal(54)
+
+        assert np.array_equal(again.forecast(x_T), forecaster.forecast(x_T))

@@ -86,12 +86,15 @@ class Core:
         return self.twin.quantiles(encoded.x_NF)
 
     def lstm_z(
-        self, encoded: Encoded, seed_place: int | None = None
+        self, encoded: Encoded, seed_place: int | None = None, *, exact: bool = False
     ) -> tuple[Floats, NDArray[np.float32]]:
-        """Return residual quantiles and attention of the LSTM: the mean over seeds, or one."""
+        """Return residual quantiles and attention of the LSTM: the mean over seeds, or one.
+
+        `exact`: see `LstmWeights.quantiles`.
+        """
         chosen = self.lstms if seed_place is None else self.lstms[seed_place : seed_place + 1]
         static_NF = static_inputs(encoded.x_NF, self.sizes)
-        found = [weights.quantiles(encoded.x_NTC, static_NF) for weights in chosen]
+        found = [w.quantiles(encoded.x_NTC, static_NF, exact=exact) for w in chosen]
         places = list(served_places(self.config.lstm))
         z_NQ = np.stack([q[:, places] for q, _ in found]).astype(np.float64).mean(axis=0)
         attention_NT = np.stack([a for _, a in found]).mean(axis=0)
@@ -100,7 +103,8 @@ class Core:
     def answer(self, context: Context) -> Answers:
         """Answer rows; each must have own samples, peers, or a cell of the training."""
         levels, encoded = self.encode(context)
-        return self._finish(context, levels, encoded, self.twin_z(encoded), self.lstm_z(encoded))
+        lstm = self.lstm_z(encoded, exact=True)
+        return self._finish(context, levels, encoded, self.twin_z(encoded), lstm)
 
     def _finish(
         self,

@@ -6,7 +6,7 @@ inputs, Q quantile levels.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from novacron.errors import ArtifactError
 
 Floats32 = NDArray[np.float32]
+AnyFloats = NDArray[np.floating[Any]]
 
 STATIC_CLIP: Final = np.float32(5)
 _LINEAR_ABOVE: Final = 20.0
 _ROWS_AT_ONCE: Final = 256
+_DECIMALS: Final = 6
 _OTHERS: Final = (
     "attend_AD", "attend_bias_A", "score_A", "head_EJ", "head_bias_E", "out_QE", "out_bias_Q",
     "static_mean_F", "static_scale_F",
@@ -30,16 +32,16 @@ def layer_arrays(layer: int, direction: str) -> tuple[str, str, str]:
     return tuple(f"{what}_{layer}_{direction}" for what in ("input", "recurrent", "bias"))  # type: ignore[return-value]
 
 
-def softplus(x: Floats32) -> Floats32:
+def softplus(x: AnyFloats) -> AnyFloats:
     """log(1 + exp(x)), equal to x above 20 as torch has it."""
     return np.asarray(
         np.where(x > _LINEAR_ABOVE, x, np.log1p(np.exp(np.minimum(x, _LINEAR_ABOVE))))
     )
 
 
-def _sigmoid(x: Floats32) -> Floats32:
-    opened: Floats32 = np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1))
-    return opened
+def _sigmoid(x: AnyFloats) -> AnyFloats:
+    # tanh does not overflow where exp would; python's numbers keep the precision of x.
+    return np.asarray(0.5 * (np.tanh(0.5 * x) + 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,51 +60,49 @@ class LstmWeights:
         if set(self.arrays) != wanted:
             raise ArtifactError(f"LSTM arrays are {sorted(self.arrays)}, not {sorted(wanted)}.")
 
-    def quantiles(self, x_NTC: Floats32, static_NF: Floats32) -> tuple[Floats32, Floats32]:
-        """Return residual quantiles z_NQ, increasing in Q, and the attention w_NT (sums to 1)."""
-        parts = [
-            self._part(
-                x_NTC[first : first + _ROWS_AT_ONCE], static_NF[first : first + _ROWS_AT_ONCE]
-            )
-            for first in range(0, len(x_NTC), _ROWS_AT_ONCE)
-        ]
-        return np.concatenate([q for q, _ in parts]), np.concatenate([a for _, a in parts])
+    def quantiles(
+        self, x_NTC: Floats32, static_NF: Floats32, *, exact: bool = False
+    ) -> tuple[AnyFloats, AnyFloats]:
+        """Return residual quantiles z_NQ, increasing in Q, and the attention w_NT (sums to 1).
 
-    def _part(self, x_NTC: Floats32, static_NF: Floats32) -> tuple[Floats32, Floats32]:
-        w = self.arrays
+        Sums of a matrix product depend on its number of rows in the last digit. `exact` computes in
+        double precision and rounds that digit away, so that a row gets the same answer alone and
+        among others; it takes twice as long.
+        """
+        kind = np.float64 if exact else np.float32
+        arrays: dict[str, AnyFloats] = {
+            name: np.asarray(value, dtype=kind) for name, value in self.arrays.items()
+        }
+        static_NF = self.scaled(static_NF)
+        parts = [
+            self._part(arrays, x_NTC[rows].astype(kind), static_NF[rows].astype(kind))
+            for rows in (
+                slice(first, first + _ROWS_AT_ONCE)
+                for first in range(0, len(x_NTC), _ROWS_AT_ONCE)
+            )
+        ]
+        z_NQ, attention_NT = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if exact:
+            return np.round(z_NQ, _DECIMALS), np.round(attention_NT, _DECIMALS)
+        return z_NQ, attention_NT
+
+    def _part(
+        self, w: Mapping[str, AnyFloats], x_NTC: AnyFloats, static_NF: AnyFloats
+    ) -> tuple[AnyFloats, AnyFloats]:
         state_TNC = np.ascontiguousarray(x_NTC.transpose(1, 0, 2))
         for layer in range(self.layers):
             state_TNC = np.concatenate(
-                [self._run(state_TNC, layer, direction) for direction in DIRECTIONS], axis=2
+                [_run(w, state_TNC, layer, direction) for direction in DIRECTIONS], axis=2
             )
         scored_TNA = np.tanh(state_TNC @ w["attend_AD"].T + w["attend_bias_A"])
         score_TN = scored_TNA @ w["score_A"]
         score_TN = np.exp(score_TN - score_TN.max(axis=0))
         attention_TN = score_TN / score_TN.sum(axis=0)
         read_ND = (state_TNC * attention_TN[:, :, None]).sum(axis=0)
-        joined_NJ = np.concatenate([read_ND, self.scaled(static_NF)], axis=1)
+        joined_NJ = np.concatenate([read_ND, static_NF], axis=1)
         head_NE = np.maximum(joined_NJ @ w["head_EJ"].T + w["head_bias_E"], 0)
         out_NQ = head_NE @ w["out_QE"].T + w["out_bias_Q"]
         return increasing(out_NQ), np.ascontiguousarray(attention_TN.T)
-
-    def _run(self, x_TNC: Floats32, layer: int, direction: str) -> Floats32:
-        into, recurrent, bias = (self.arrays[name] for name in layer_arrays(layer, direction))
-        steps, rows, _ = x_TNC.shape
-        hidden = recurrent.shape[1]
-        driven_TN4 = x_TNC @ into.T + bias
-        recurrent_D4 = np.ascontiguousarray(recurrent.T)
-        h_ND = np.zeros((rows, hidden), dtype=np.float32)
-        c_ND = np.zeros_like(h_ND)
-        out_TND = np.empty((steps, rows, hidden), dtype=np.float32)
-        order = range(steps) if direction == "forward" else range(steps - 1, -1, -1)
-        for step in order:
-            gates = driven_TN4[step] + h_ND @ recurrent_D4
-            opened = _sigmoid(gates[:, : 2 * hidden])
-            cell = np.tanh(gates[:, 2 * hidden : 3 * hidden])
-            c_ND = opened[:, hidden:] * c_ND + opened[:, :hidden] * cell
-            h_ND = _sigmoid(gates[:, 3 * hidden :]) * np.tanh(c_ND)
-            out_TND[step] = h_ND
-        return out_TND
 
     def scaled(self, static_NF: Floats32) -> Floats32:
         """Standardise with the moments of the training part; missing becomes 0."""
@@ -111,15 +111,33 @@ class LstmWeights:
         return np.asarray(np.nan_to_num(np.clip(scaled, -STATIC_CLIP, STATIC_CLIP), nan=0.0))
 
 
-def increasing(out_NQ: Floats32) -> Floats32:
+def _run(w: Mapping[str, AnyFloats], x_TNC: AnyFloats, layer: int, direction: str) -> AnyFloats:
+    into, recurrent, bias = (w[name] for name in layer_arrays(layer, direction))
+    steps, rows, _ = x_TNC.shape
+    hidden = recurrent.shape[1]
+    driven_TN4 = x_TNC @ into.T + bias
+    recurrent_D4 = np.ascontiguousarray(recurrent.T)
+    h_ND = np.zeros((rows, hidden), dtype=x_TNC.dtype)
+    c_ND = np.zeros_like(h_ND)
+    out_TND = np.empty((steps, rows, hidden), dtype=x_TNC.dtype)
+    order = range(steps) if direction == "forward" else range(steps - 1, -1, -1)
+    for step in order:
+        gates = driven_TN4[step] + h_ND @ recurrent_D4
+        opened = _sigmoid(gates[:, : 2 * hidden])
+        cell = np.tanh(gates[:, 2 * hidden : 3 * hidden])
+        c_ND = opened[:, hidden:] * c_ND + opened[:, :hidden] * cell
+        h_ND = _sigmoid(gates[:, 3 * hidden :]) * np.tanh(c_ND)
+        out_TND[step] = h_ND
+    return out_TND
+
+
+def increasing(out_NQ: AnyFloats) -> AnyFloats:
     """Turn outputs into quantiles: the middle one as it is, the others by positive steps from it."""
     middle = out_NQ.shape[1] // 2
     gap_NQ = softplus(out_NQ)
     lower = out_NQ[:, middle : middle + 1] - np.cumsum(gap_NQ[:, :middle][:, ::-1], axis=1)
     upper = out_NQ[:, middle : middle + 1] + np.cumsum(gap_NQ[:, middle + 1 :], axis=1)
-    return np.concatenate(
-        [lower[:, ::-1], out_NQ[:, middle : middle + 1], upper], axis=1, dtype=np.float32
-    )
+    return np.concatenate([lower[:, ::-1], out_NQ[:, middle : middle + 1], upper], axis=1)
 
 
 def static_inputs(x_NF: Floats32, sizes: tuple[int, int, int]) -> Floats32:

@@ -18,6 +18,7 @@ from novacron.models.performance.bundle_files import write_core
 from novacron.models.performance.config import PerformanceConfig
 from novacron.models.performance.context import Context, Floats, Ints, blank
 from novacron.models.performance.core import Answers, Core
+from novacron.models.performance.medians import row_median
 from novacron.models.performance.names import numbers
 from novacron.models.performance.scores_table import ScoreTable, contexts_of
 from novacron.models.tensor_checks import check_tensors
@@ -64,6 +65,8 @@ def output_specs(config: PerformanceConfig) -> tuple[TensorSpec, ...]:
         ),
         number("attention", "0..1", "of the newest own samples, sums to 1", config.lstm.steps),
         count("own_samples", "samples", "own scores that were read"),
+        number("horizon_s", "s", "from asking to the run that is forecast: it is the next one", low=0),
+        number("valid_s", "s", "usual time between own scores, after which to ask again; 0: unknown"),
         text("fallback", "what the answer leans on in place of the VM's own past, or empty"),
     )  # fmt: skip
 
@@ -152,7 +155,10 @@ class PerformanceModel:
     def predict(self, rows: Tensors) -> dict[str, NDArray[np.generic]]:
         """Answer prepared rows; see `ServableModel.predict`."""
         context = Context(**{f.name: cast(Floats, rows[f.name]) for f in fields(Context)})  # type: ignore[arg-type]
-        return as_tensors(self.core.answer(context))
+        return as_tensors(self.core.answer(context)) | {
+            "horizon_s": np.zeros(len(context)),
+            "valid_s": _usual_gap(context.own_age_NT),
+        }
 
     def replay(self, frame: pd.DataFrame) -> tuple[ScoreTable, Context]:
         """Return a table of scores with what was known just before each row, VMs being new.
@@ -186,6 +192,10 @@ def as_tensors(answers: Answers) -> dict[str, NDArray[np.generic]]:
         "own_samples": answers.count_N,
         "fallback": answers.fallback_N,
     }
+
+
+def _usual_gap(age_NT: Floats) -> Floats:
+    return np.nan_to_num(row_median(-np.diff(age_NT, axis=1)))
 
 
 def _named(tensors: Tensors, name: str, rows: int, known: tuple[str, ...]) -> Ints:
