@@ -46,8 +46,8 @@ from novacron.telemetry.datasets.vm import NOISE_FILE, adapt_azure_noise
 from novacron.telemetry.digest import data_sha256
 
 PACKAGES: Final = ("novacron-ml", "numpy", "torch", "lightgbm", "scikit-learn")
-KNOWN: Final = "known VMs, later"
-UNSEEN: Final = "unseen VMs, later"
+KNOWN: Final = "known VMs later"
+UNSEEN: Final = "unseen VMs later"
 SEED: Final = 11
 _LOG: Final = logging.getLogger(__name__)
 

@@ -93,7 +93,7 @@ def test_importing_any_module_writes_nothing_and_opens_no_connection():
 
 
 def test_all_of_novacron_but_the_lstm_imports_without_torch():
-    needs_torch = {"novacron.models.bandwidth.lstm"}
+    needs_torch = {"novacron.models.bandwidth.lstm", "novacron.models.performance.lstm"}
 
     finished = run_python(
         """
