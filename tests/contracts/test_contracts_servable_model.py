@@ -110,6 +110,8 @@ def policy() -> Subject:
 
     sizes = (("hde_compression", 1, 1), ("amst_transport", 3, 4), ("hde_compression", 2, 2))
     return Subject(model, [request(*size) for size in sizes])
+
+
 def performance() -> Subject:
     sizes = ((1, 20), (3, 9), (2, 2))
     requests = [tiny_performance.request(rows, samples) for rows, samples in sizes]
