@@ -48,7 +48,7 @@ class AttentiveLstm(nn.Module):
     with the state of each step alone in place of a query.
     """
 
-    def __init__(self, config: LstmConfig, *, channels: int, statics: int) -> None:
+    def __init__(self, config: LstmConfig, *, channels: int, fixed: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(
             channels,
@@ -61,7 +61,7 @@ class AttentiveLstm(nn.Module):
         self.attend = nn.Linear(2 * config.hidden, config.attention)
         self.score = nn.Linear(config.attention, 1, bias=False)
         self.dropout = nn.Dropout(config.dropout_ratio)
-        self.head = nn.Linear(2 * config.hidden + statics, config.head)
+        self.head = nn.Linear(2 * config.hidden + fixed, config.head)
         self.out = nn.Linear(config.head, len(config.levels))
         self.middle = len(config.levels) // 2
         with torch.no_grad():
@@ -120,7 +120,7 @@ def train_lstm(
         static_NF = static_inputs(train.inputs.x_NF, sizes)
         mean_F, scale_F = _moments(static_NF)
         network = AttentiveLstm(
-            config, channels=train.inputs.x_NTC.shape[2], statics=static_NF.shape[1]
+            config, channels=train.inputs.x_NTC.shape[2], fixed=static_NF.shape[1]
         )
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

@@ -36,15 +36,15 @@ def test_numpy_answers_as_torch_does(model):
     rng = np.random.default_rng(0)
     config = LstmConfig(hidden=5, attention=4, head=7, steps=6, layers=3, dropout_ratio=0)
     torch.manual_seed(1)
-    network = AttentiveLstm(config, channels=3, statics=9).eval()
-    x, statics = rng.normal(size=(11, 6, 3)), rng.normal(size=(11, 9))
-    x, statics = x.astype(np.float32), statics.astype(np.float32)
+    network = AttentiveLstm(config, channels=3, fixed=9).eval()
+    x, fixed = rng.normal(size=(11, 6, 3)), rng.normal(size=(11, 9))
+    x, fixed = x.astype(np.float32), fixed.astype(np.float32)
     ones = np.ones(9, dtype=np.float32)
 
     weights = _exported(network.state_dict(), config, ones * 0, ones)
-    found, attention = weights.quantiles(x, statics)
+    found, attention = weights.quantiles(x, fixed)
     with torch.no_grad():
-        expected = network(torch.from_numpy(x), torch.from_numpy(statics)).numpy()
+        expected = network(torch.from_numpy(x), torch.from_numpy(fixed)).numpy()
 
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(attention.sum(axis=1), np.ones(11), atol=1e-5)
