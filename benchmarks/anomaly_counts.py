@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from benchmarks.anomaly_sets import Labelled
 from benchmarks.results_format import Metric
+from benchmarks.score_cache import cached
 from novacron.models.anomaly.baselines import baseline_surprise
+from novacron.models.anomaly.combine import combined
 from novacron.models.anomaly.config import AnomalyConfig
 from novacron.models.anomaly.episodes import EpisodeGrouper
 from novacron.models.anomaly.measures import EventCounts, count_events, summarise
@@ -18,6 +20,8 @@ from novacron.models.anomaly.scorer import MetricScorer
 Floats = NDArray[np.float64]
 
 OURS: Final = "ours"
+_OUR_FILES: Final = (*("forest", "scorer", "signals", "stuck", "subspace", "tails", "warmup"),)
+_BASELINE_FILES: Final = ("baselines", "cut_forest", "signals", "tails")
 _THRESHOLDS: Final = 100
 
 
@@ -38,6 +42,28 @@ def surprise(method: str, value_T: Floats, day: int, seed: int) -> Floats:
     if method == OURS:
         return MetricScorer(AnomalyConfig(seed=seed), day).push(value_T).surprise_T
     return baseline_surprise(method, value_T, day, seed)
+
+
+def kept_surprise(method: str, value_T: Floats, day: int, seed: int) -> Floats:
+    """Return the surprise of each sample, from disk where it was made before."""
+    settings = f"{method} {day} {seed}"
+    if method != OURS:
+        return cached(
+            _BASELINE_FILES, settings, value_T, lambda: surprise(method, value_T, day, seed)
+        )
+    # What the components say together is cheap, so they are kept and it is not.
+    config = AnomalyConfig(seed=seed)
+    deciding = config.model_dump_json(include={"seed", "forest", "tail_history"})
+    table = cached(
+        _OUR_FILES, f"{OURS} {day} {deciding}", value_T, lambda: _components(value_T, day, config)
+    )
+    warm_T = table[:, 1] > 0
+    return np.where(warm_T, combined(table[:, 2:], 0, day), table[:, 0])
+
+
+def _components(value_T: Floats, day: int, config: AnomalyConfig) -> Floats:
+    found = MetricScorer(config, day).push(value_T)
+    return np.column_stack([found.surprise_T, found.warm_T, found.component_TC])
 
 
 def alert_rows(ts_s: Floats, score_T: Floats, threshold: float) -> list[int]:

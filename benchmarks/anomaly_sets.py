@@ -18,6 +18,7 @@ from novacron.telemetry.datasets.anomaly import (
     adapt_nab_windows,
     adapt_nezha,
     adapt_nezha_faults,
+    adapt_nezha_pods,
 )
 from novacron.telemetry.datasets.vm import (
     adapt_alibaba_centre,
@@ -53,8 +54,11 @@ class Pod:
 
     name: str
     day: str
+    ts_s: Floats
     frame: pd.DataFrame
     events: tuple[Span, ...]
+    kinds: tuple[str, ...]
+    """Of the events."""
     masked: tuple[Span, ...]
 
 
@@ -92,21 +96,29 @@ def _seconds(stamps: "pd.Series[pd.Timestamp]") -> Floats:
 def load_nezha(data_dir: Path) -> list[Pod]:
     """Return the pods of both days; code faults and half an hour after them are masked."""
     metrics = adapt_nezha(data_dir).table.to_pandas()
+    more = adapt_nezha_pods(data_dir).table.to_pandas()[["ts", "node_id", "server_latency_p95_s"]]
+    metrics = metrics.merge(more, on=["ts", "node_id"], how="left")
+    metrics["server_latency_p95_ms"] = metrics.pop("server_latency_p95_s").astype(np.float64) * 1e3
     faults = adapt_nezha_faults(data_dir).table.to_pandas()
     pods = []
     for name, frame in metrics.groupby("node_id", sort=True):
         own = faults[faults.node_id == name]
         spans = list(
-            zip(_seconds(own.start), _seconds(own.end), own.shows_in_metrics, strict=True)
+            zip(
+                *(_seconds(own.start), _seconds(own.end), own.kind, own.shows_in_metrics),
+                strict=True,
+            )
         )
         pods.append(
             Pod(
                 name=str(name),
                 day=str(frame.ts.dt.date.iloc[0]),
+                ts_s=_seconds(frame.ts.sort_values()),
                 frame=frame.sort_values("ts").drop(columns="node_id"),
                 # A sample stands for the minute before it, so a fault shows until one later.
-                events=tuple((a, b + 60) for a, b, shows in spans if shows),
-                masked=tuple((a, b + 1800) for a, b, shows in spans if not shows),
+                events=tuple((a, b + 60) for a, b, _, shows in spans if shows),
+                kinds=tuple(str(kind) for _, _, kind, shows in spans if shows),
+                masked=tuple((a, b + 1800) for a, b, _, shows in spans if not shows),
             )
         )
     return pods

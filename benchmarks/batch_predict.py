@@ -48,8 +48,8 @@ _WORKERS: Final = 2
 class Load:
     """How much is answered, and how often."""
 
-    rows: int = 6000
-    detector_rows: int = 600
+    rows: int = 2000
+    detector_rows: int = 200
     steps: int = 288
     files: int = 4
     repeats: int = 3

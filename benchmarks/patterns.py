@@ -29,6 +29,7 @@ from benchmarks.patterns_measures import (
     judge,
 )
 from benchmarks.patterns_real import RealWindow, is_known, real_windows
+from benchmarks.report_page import Goal, plain_sections, write_report
 from benchmarks.results_format import (
     RESULTS_DIR,
     BenchmarkResult,
@@ -314,6 +315,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = run(QUICK if given.quick else FULL, data_dir, out, command)
     if out is not None:
         write_result(result, out)
+        write_report(
+            result,
+            plain_sections(result, out),
+            title="Workload patterns",
+            lead="Type and period of a window of usage, beside simpler recognisers.",
+            goals={
+                ("macro_f1", "unseen_seeds"): Goal(low=GOAL_F1, whole_interval=True),
+                ("period_within_2_percent", "unseen_seeds"): Goal(low=GOAL_PERIOD),
+                ("ece", "unseen_seeds"): Goal(high=GOAL_ECE, whole_interval=True),
+            },
+            directory=out,
+        )
     print(render_markdown(result))  # noqa: T201 - the command's output
     return 0
 

@@ -61,8 +61,8 @@ class Alert:
     score: float
     """Mean -log10 of the tail probabilities, largest over the metrics."""
     p_value: float
-    """Bound on the probability of so high a score under the history: e times the geometric mean of
-    the tail probabilities (Vovk and Wang 2020), times the number of metrics."""
+    """Bound on the probability of so high a score under the history, see `combine.combined`, times
+    the number of metrics."""
     threshold: float
     components: tuple[tuple[str, float], ...]
     """Each tail's -log10 probability; empty while the fallback answers."""

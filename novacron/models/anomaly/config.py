@@ -38,6 +38,10 @@ class EpisodeConfig(BaseModel):
     escalation_ratio: float = Field(default=2.0, ge=1, le=100)
     """A sample inside an episode raises another alert when its score is this many times that of
     the alert before."""
+    calm_h: float = Field(default=6.0, gt=0, le=168)
+    """Inside an episode, after nothing exceeded the threshold for this long, another alert needs
+    `calm_ratio` times the score of the alert before, not `escalation_ratio`."""
+    calm_ratio: float = Field(default=1.25, ge=1, le=100)
     duplicate_s: float = Field(default=300.0, ge=0, le=86_400)
     """An alert of the same metric and kind within this time of a delivered one is a duplicate,
     unless it is graver."""

@@ -29,6 +29,8 @@ Clock = Callable[[], datetime]
 Verdict = Literal["confirmed", "false_alarm"]
 
 CURVE_THRESHOLDS: Final = tuple(np.round(np.arange(0.6, 6.01, 0.1), 2).tolist())
+WARM_DAYS: Final = 3
+"""Days of a series on which nothing is counted: the daily features look that far back."""
 _NEVER_TRAINED: Final = "untrained"
 
 
@@ -129,7 +131,7 @@ class AnomalyDetector:
 
         Args:
             normal: Samples by entity, of normal operation: an anomaly among them is counted as a
-                false episode. The first day, or half of a shorter series, only warms up.
+                false episode. The first three days, or half of a shorter series, only warm up.
             step_s: Seconds between samples, where the data have no times.
 
         Raises:
@@ -226,7 +228,7 @@ def count_curve(
     days = 0.0
     count_G = np.zeros(len(CURVE_THRESHOLDS))
     for series, score_T in scored:
-        first = min(round(DAY_S / series.step_s), len(series) // 2)
+        first = min(round(WARM_DAYS * DAY_S / series.step_s), len(series) // 2)
         days += (len(series) - first) * series.step_s / DAY_S
         for place, threshold in enumerate(CURVE_THRESHOLDS):
             grouper = EpisodeGrouper(config.episodes)

@@ -23,8 +23,9 @@ class Raised:
 class EpisodeGrouper:
     """Decides, sample after sample, whether an alert is raised.
 
-    A sample above the threshold, the last of `confirm_samples` such in a row, opens an episode when nothing was above it for `quiet_h`; inside
-    an episode it raises again only at `escalation_ratio` times the score of the last alert.
+    A sample above the threshold, the last of `confirm_samples` such in a row, opens an episode when
+    nothing was above it for `quiet_h`; inside an episode it raises again only at `escalation_ratio`
+    times the score of the last alert, or after `calm_h` of peace at `calm_ratio` times.
     """
 
     def __init__(self, config: EpisodeConfig) -> None:
@@ -43,8 +44,11 @@ class EpisodeGrouper:
             now_s, score = float(ts_s[row]), float(score_T[row])
             if not self._confirmed(self._seen + int(row)):
                 continue
-            fresh = now_s - self._last_above_s > 3600 * self._config.quiet_h
-            if fresh or score >= self._config.escalation_ratio * self._reference:
+            peace_h = (now_s - self._last_above_s) / 3600
+            fresh = peace_h > self._config.quiet_h
+            calm = peace_h > self._config.calm_h
+            ratio = self._config.calm_ratio if calm else self._config.escalation_ratio
+            if fresh or score >= ratio * self._reference:
                 self._episode += fresh
                 self._reference = score
                 raised.append(Raised(row=int(row), episode=self._episode, escalation=not fresh))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from novacron.errors import SchemaError
 from novacron.models.anomaly.bundle_files import KIND
 from novacron.models.anomaly.detector import AnomalyDetector
+from novacron.models.anomaly.explain import COVERAGE, usual_range
 from novacron.models.anomaly.inputs import ANY_VALUE, MetricSeries
-from novacron.models.anomaly.stream import p_value
+from novacron.models.anomaly.stream import day_samples, p_value
 from novacron.models.base import Tensors, TensorSpec
 from novacron.models.tensor_checks import check_tensors
 from novacron.models.tensor_specs import flag, number, text
@@ -42,6 +43,9 @@ OUTPUTS: Final = (
     number("p_value", "0..1", "bound on the probability of such a sample"),
     number("threshold", "-log10 p", "alerts from here on"),
     flag("alert", "score >= threshold"),
+    number("value", "any", "the newest sample"),
+    number("lower", "any", f"lower end of what {COVERAGE:.0%} of the day before it were"),
+    number("upper", "any", f"upper end of what {COVERAGE:.0%} of the day before it were"),
     text("fallback", "what answered instead of the model while history was short, or empty"),
 )
 
@@ -82,22 +86,27 @@ class AnomalyModel:
         value_NW = cast(Floats, rows[ANY_VALUE])
         step_N = cast(Floats, rows["step_s"])
         answers = [self._judge(*row) for row in zip(value_NW, step_N, strict=True)]
-        score_N = np.array([score for score, _ in answers])
+        score_N = np.array([score for score, _, _ in answers])
+        range_N2 = np.array([usual for _, _, usual in answers])
         threshold = self.detector.threshold
         return {
             "score": score_N,
             "p_value": p_value(score_N, 1),
             "threshold": np.full(len(score_N), threshold),
             "alert": score_N >= threshold,
-            "fallback": np.array([name for _, name in answers], dtype=object),
+            "value": value_NW[:, -1],
+            "lower": range_N2[:, 0],
+            "upper": range_N2[:, 1],
+            "fallback": np.array([name for _, name, _ in answers], dtype=object),
         }
 
-    def _judge(self, value_W: Floats, step_s: float) -> tuple[float, str]:
+    def _judge(self, value_W: Floats, step_s: float) -> tuple[float, str, tuple[float, float]]:
         value_T = value_W[~np.isnan(value_W)]
         series = _series(value_T, float(step_s))
         stream = self.detector.open_entity("", series.metrics, series.step_s)
         answer = stream.push(series, threshold=np.inf, made_at=_EPOCH)
-        return float(answer.score_T[-1]), str(answer.fallback_T[-1])
+        usual = usual_range(value_T[-day_samples(series.step_s) - 1 : -1])
+        return float(answer.score_T[-1]), str(answer.fallback_T[-1]), usual
 
     def save(self, directory: Path) -> None:
         """Write the bundle into an empty or missing directory."""

@@ -1,4 +1,4 @@
-"""Scores one metric, sample after sample: features, forests, tails, and their mean surprise.
+"""Scores one metric, sample after sample: features, forests, tails, and what they say together.
 
 A batch is a stream that is pushed at once: both run this code over the same blocks, so a re-sent
 prefix gives the same scores. What a sample is compared with lies before its block.
@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from novacron.models.anomaly.combine import combined
 from novacron.models.anomaly.config import AnomalyConfig
 from novacron.models.anomaly.forest import IsolationForest, grow
 from novacron.models.anomaly.signals import (
@@ -42,7 +43,7 @@ COMPONENTS: Final = (
     "level_6",
     "stuck",
 )
-"""What the surprise is the mean of: three forests, four forecast residuals read directly, and the
+"""What the surprise is made of: three forests, four forecast residuals read directly, and the
 length of a run of equal samples."""
 _DIRECT: Final = tuple(NAMES.index(name) for name in COMPONENTS[3:7])
 _VALUE: Final = slice(0, len(VALUE_NAMES))
@@ -79,7 +80,7 @@ class _Columns:
 class Scored:
     """Scores of the samples just pushed.
 
-    `surprise_T` is the mean of `component_TC`, each -log10 of a tail probability.
+    `component_TC` are each -log10 of a tail probability, `surprise_T` what `combined` makes of them.
     `contribution_TF` says, for samples of at least `EXPLAINED_FROM`, how much a forest's score
     falls when that feature alone takes its usual value; 0 elsewhere. `feature_TF` are 0 and
     `warm_T` False while the fallback of `warmup` answers.
@@ -226,7 +227,7 @@ class MetricScorer:
         self._pca.append(pca_TL)
         self._raw.append(raw_TC)
         component_TC = self._surprises(raw_TC, start)
-        surprise_T = component_TC.mean(axis=1)
+        surprise_T = combined(component_TC, start, self._day)
         warm_T = np.ones(end - start, dtype=bool)
         contribution_TF = _contributions(fitted, feature_TF, raw_TC, surprise_T)
         return Scored(surprise_T, component_TC, feature_TF, contribution_TF, warm_T)

@@ -51,7 +51,30 @@ def day_samples(step_s: float) -> int:
 
 def p_value(score_T: Floats, metrics: int) -> Floats:
     """Return the bound of `Alert.p_value` for scores that are the largest over the metrics."""
-    return np.minimum(1.0, metrics * np.e * 10.0**-score_T)
+    return np.minimum(1.0, metrics * (np.e + 1.0) * 10.0**-score_T)
+
+
+def material(surprise_TM: Floats, known_HM: Floats, least_M: Sequence[float], day: int) -> Floats:
+    """Return the surprises with those of samples that hardly moved set to 0.
+
+    Args:
+        surprise_TM: Of the newest samples.
+        known_HM: Samples up to the newest.
+        least_M: Distance from the median of the day before, in the metric's unit, from which a
+            sample matters.
+        day: Samples of a day.
+    """
+    out_TM = surprise_TM.copy()
+    before = len(known_HM) - len(surprise_TM)
+    for number, least in enumerate(least_M):
+        if least == 0:
+            continue
+        for row in np.flatnonzero(surprise_TM[:, number] >= _LEAST_THRESHOLD):
+            at = before + int(row)
+            past_H = known_HM[max(0, at - day) : max(at, 1), number]
+            if abs(known_HM[at, number] - np.median(past_H)) < least:
+                out_TM[row, number] = 0.0
+    return out_TM
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +148,8 @@ class EntityStream:
         score_T = surprise_TM.max(axis=1)
         known_HM = np.concatenate([self._newest_HM, series.value_TM])
         self._moved_M |= (known_HM != known_HM[:1]).any(axis=0)
-        alerting_TM = self._material(surprise_TM, known_HM)
+        least_M = [self._config.least_change.get(name, 0.0) for name in self.metrics]
+        alerting_TM = material(surprise_TM, known_HM, least_M, self._day)
         alerting_T = alerting_TM.max(axis=1)
         push = _Push(series, tuple(scored), known_HM, alerting_TM, threshold, made_at)
         alerts = tuple(
@@ -168,21 +192,6 @@ class EntityStream:
                 got=float(series.ts_s[0]),
                 expected=f"a time after {self._newest_s:.3f}, the newest sample pushed",
             )
-
-    def _material(self, surprise_TM: Floats, known_HM: Floats) -> Floats:
-        """Return the surprises with those of samples that hardly moved set to 0."""
-        out_TM = surprise_TM.copy()
-        before = len(known_HM) - len(surprise_TM)
-        for number, metric in enumerate(self.metrics):
-            least = self._config.least_change.get(metric, 0.0)
-            if least == 0:
-                continue
-            for row in np.flatnonzero(surprise_TM[:, number] >= _LEAST_THRESHOLD):
-                at = before + int(row)
-                past_H = known_HM[max(0, at - self._day) : max(at, 1), number]
-                if abs(known_HM[at, number] - np.median(past_H)) < least:
-                    out_TM[row, number] = 0.0
-        return out_TM
 
     def _raise(self, ts_s: Floats, score_T: Floats, threshold: float) -> list[Raised]:
         """Group in and outside maintenance apart, so that what lasts alerts when it is over."""

@@ -215,3 +215,14 @@ def test_verdicts_settle_where_alerts_are_right_as_often_as_wanted(start, wanted
             budget.false_alarm()
 
     assert np.mean(precision[-1500:]) == pytest.approx(wanted, abs=0.06)
+
+
+def test_after_hours_of_peace_an_episode_needs_less_to_raise_another_alert():
+    hour_s = 3600.0 * np.arange(10)
+    scores = np.zeros(10)
+    scores[[0, 8]] = 2.0, 2.6
+    soon = np.zeros(10)
+    soon[[0, 4]] = 2.0, 2.6
+
+    assert [one.row for one in EpisodeGrouper(EpisodeConfig()).push(hour_s, scores, 1.5)] == [0, 8]
+    assert [one.row for one in EpisodeGrouper(EpisodeConfig()).push(hour_s, soon, 1.5)] == [0]
