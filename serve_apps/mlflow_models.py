@@ -4,7 +4,9 @@ Column signatures take a tensor of shape [N] for each column; tensor signatures 
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -17,6 +19,9 @@ from novacron.models.base import Tensors, TensorSpec
 from novacron.models.tensor_checks import DTYPES, check_tensors
 from novacron.registry.foreign import TRUSTED_TYPES, ForeignModel
 from serve_apps.engines import Choice, Engine, choose_engine
+from serve_apps.tree_onnx import find_obstacle, to_onnx
+
+logger = logging.getLogger(__name__)
 
 PROBE_ROWS: Final = 64
 _PROBE_SEED: Final = 7
@@ -62,20 +67,50 @@ class MlflowModel:
 def _lightgbm(foreign: ForeignModel) -> tuple[Engine, list[Engine]]:
     import lightgbm
 
-    if foreign.path.suffix == ".skops":
-        reference, others = _sklearn(foreign)
-        booster = _read_skops(foreign.path).booster_
-        if "Regressor" in type(_read_skops(foreign.path)).__name__:
-            others.append(_booster_engine(booster, foreign))
-        return reference, others
-    return _booster_engine(lightgbm.Booster(model_file=str(foreign.path)), foreign), []
+    if foreign.path.suffix != ".skops":
+        booster = lightgbm.Booster(model_file=str(foreign.path))
+        return _booster_engine(booster, foreign), _tree_engines(booster, foreign)
+    reference, others = _sklearn(foreign)
+    model = _read_skops(foreign.path)
+    if isinstance(model, lightgbm.LGBMRegressor):
+        # Its `predict` is the booster's; a classifier's makes labels of it.
+        booster = model.booster_
+        others += [_booster_engine(booster, foreign), *_tree_engines(booster, foreign)]
+    return reference, others
+
+
+def _tree_engines(booster: Any, foreign: ForeignModel) -> list[Engine]:
+    """Return ONNX Runtime walking the same trees, where they convert exactly."""
+    if find_spec("onnx") is None:
+        logger.info("onnx is not installed: LightGBM's trees are left to LightGBM")
+        return []
+    obstacle = find_obstacle(booster)
+    if obstacle:
+        logger.info("LightGBM's trees are left to LightGBM: %s", obstacle)
+        return []
+    session = _session(to_onnx(booster))
+    wants = [spec.name for spec in foreign.inputs]
+
+    def predict(rows: Tensors) -> dict[str, NDArray[Any]]:
+        x = np.ascontiguousarray(_matrix(rows, wants, np.float64))
+        return {_OUTPUT: session.run(None, {"x": x})[0][:, 0]}
+
+    return [Engine(name="onnxruntime_trees", predict=predict)]
+
+
+def _session(model: str | bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # One thread: replicas are scaled by the endpoint, not by the library.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _booster_engine(booster: Any, foreign: ForeignModel) -> Engine:
     wants = [spec.name for spec in foreign.inputs]
 
     def predict(rows: Tensors) -> dict[str, NDArray[Any]]:
-        # One thread: replicas are scaled by the endpoint, not by the library.
         return {_OUTPUT: booster.predict(_matrix(rows, wants, np.float64), num_threads=1)}
 
     return Engine(name="lightgbm", predict=predict)
@@ -101,13 +136,7 @@ def _sklearn(foreign: ForeignModel) -> tuple[Engine, list[Engine]]:
 
 
 def _onnx(foreign: ForeignModel) -> tuple[Engine, list[Engine]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        str(foreign.path), options, providers=["CPUExecutionProvider"]
-    )
+    session = _session(str(foreign.path))
     taken = [node.name for node in session.get_inputs()]
     given = [node.name for node in session.get_outputs()]
     wants = [spec.name for spec in foreign.inputs]

@@ -10,9 +10,10 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,7 @@ from ray_jobs.cluster_state import free_ports
 CHECKED_ROWS: Final = 50
 COMMAND: Final = "python -m benchmarks.serving"
 IDLE_S: Final = 10.0
+RAY_PARTS: Final = ("novacron", "serve_batched", "serve_naive", "scaling")
 
 
 def check_server(running: Running, form: Form, wanted: Floats) -> None:
@@ -135,16 +137,34 @@ def measure_scaling(bench: Bench) -> None:
         bench.facts["scaling"] = asdict(ours.load_step(cluster, bodies, seconds=60.0, calm_s=90.0))
 
 
-def measure_all(bench: Bench, home: Path) -> None:
-    """Measure every server in turn."""
-    for peer in (peers.BARE, peers.RAW, *peers.PEERS):
-        bench.part(peer.name, lambda peer=peer: measure_peer(bench, peer, home))  # type: ignore[misc]
-    ours.prepare_environment(bench.work / "home", bench.work / "model.txt")
-    ours.register(bench.work / "mlflow_model", bench.work / "registry")
-    bench.part("novacron", lambda: measure_endpoint(bench))
-    for app in ("batched", "naive"):
-        bench.part(f"serve_{app}", lambda app=app: measure_serve(bench, app))  # type: ignore[misc]
-    bench.part("scaling", lambda: measure_scaling(bench))
+def parts_of(bench: Bench, home: Path) -> dict[str, Callable[[], None]]:
+    """Return every part of the benchmark by name, in the order in which they run."""
+    alone = {
+        peer.name: partial(measure_peer, bench, peer, home)
+        for peer in (peers.BARE, peers.RAW, *peers.PEERS)
+    }
+    return {
+        **alone,
+        "novacron": partial(measure_endpoint, bench),
+        "serve_batched": partial(measure_serve, bench, "batched"),
+        "serve_naive": partial(measure_serve, bench, "naive"),
+        "scaling": partial(measure_scaling, bench),
+    }
+
+
+def measure_all(bench: Bench, home: Path, only: Sequence[str]) -> None:
+    """Measure every server in turn, or those named and those that are done already."""
+    parts = parts_of(bench, home)
+    python_home = os.environ["HOME"]
+    for name, measure in parts.items():
+        if only and name not in only and not bench.is_done(name):
+            bench.missing.append(f"{name} was not measured: it was not asked for")
+            continue
+        if name in RAY_PARTS and not (bench.work / "registry").exists():
+            ours.prepare_environment(bench.work / "home", bench.work / "model.txt")
+            ours.register(bench.work / "mlflow_model", bench.work / "registry")
+        bench.part(name, measure)
+    os.environ["HOME"] = python_home
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -155,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--runs", type=Path, default=Path("runs/serving"))
     parser.add_argument("--fresh", action="store_true", help="measure finished parts again")
+    parser.add_argument("--only", default="", help="parts to measure now, with commas")
     parser.add_argument("--out", type=Path, default=RESULTS_DIR)
     given = parser.parse_args(arguments)
     os.environ |= peers.ONE_THREAD
@@ -184,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if quick:
             bench.part("raw_listener", lambda: measure_peer(bench, peers.RAW, home))
         else:
-            measure_all(bench, home)
+            measure_all(bench, home, [one for one in given.only.split(",") if one])
         in_process = in_process_cpu_s(work, repeats=20)
         result = to_result(bench.measured, in_process, bench.facts, bench.missing, command=COMMAND)
     path = write_result(result, given.out)

@@ -58,6 +58,10 @@ class Bench:
     facts: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
+    def is_done(self, name: str) -> bool:
+        """Tell whether a part is in the store."""
+        return (self.store / f"{name}.json").exists()
+
     def part(self, name: str, measure: Callable[[], None]) -> None:
         """Measure one part, or take it from the store.
 

@@ -186,7 +186,7 @@ def _shares(
             "share_of_in_process_predict",
             f"{server}: {case}",
             [predict_us / one.cpu_us for one in runs],
-            f"predict of 1,000 rows in process, {predict_us:.0f} us",
+            f"LightGBM predicting 1,000 rows in process, {predict_us:.0f} us",
         )
         for (server, case), runs in groups.items()
         if case == _MANY

@@ -3,13 +3,17 @@ import re
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 
+import doubling_model
 import httpx
 import numpy as np
 import psutil
 import pytest
 import yaml
-from served_endpoint import ROOT, until
+from served_endpoint import ROOT, RULES, until
+
+from novacron.registry.records import Audit
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow, pytest.mark.timeout(300)]
 INFER = "/v2/models/bandwidth/infer"
@@ -161,6 +165,43 @@ def test_serve_run_starts_the_same_app_under_a_prefix_of_its_own(endpoint):
     reply = until(lambda: _answered(url), "an answer of the second app")
     factor = endpoint.factors[reply.json()["model_version"]]
     assert reply.json()["outputs"][0]["data"] == [factor * 1.0]
+
+
+def test_a_slow_model_answers_from_a_deployment_of_its_own(endpoint, tmp_path):
+    folder = doubling_model.write_bundle(endpoint.bundles / "slow", factor=5.0)
+    record = endpoint.store.register("slow", folder, doubling_model.card(name="slow"))
+    audit = Audit(who="test", at=datetime.now(UTC), why="test")
+    endpoint.store.promote("slow", record.version, RULES, audit=audit, force=True)
+    settings = yaml.safe_load(endpoint.settings.read_text())
+    scaling = {"min_replicas": 1, "max_replicas": 1}
+    composed = settings["applications"][0] | {
+        "name": "composed",
+        "route_prefix": "/composed",
+        "args": {
+            "models": ["bandwidth"],
+            "scaling": scaling,
+            "slow": {"models": ["slow"], "scaling": scaling, "num_cpus": 0.5},
+            "replica": {"num_cpus": 0.5},
+        },
+    }
+    settings["applications"].append(composed)
+    path = tmp_path / "serve.yaml"
+    path.write_text(yaml.safe_dump(settings))
+
+    finished = endpoint.serve("deploy", str(path))
+
+    assert finished.returncode == 0, finished.stderr
+    url = f"{endpoint.url}/composed/v2/models"
+    slow = until(lambda: _answered(f"{url}/slow/infer"), "an answer of the slow model")
+    light = httpx.post(f"{url}/bandwidth/infer", json=body_of([[2.0]]), timeout=30)
+    wrong = httpx.post(f"{url}/slow/infer", json=body_of([[1.0]], name="x"), timeout=30)
+    assert slow.json()["outputs"][0]["data"] == [5.0]
+    factor = endpoint.factors[light.json()["model_version"]]
+    assert light.json()["outputs"][0]["data"] == [factor * 2.0]
+    assert wrong.status_code == 400
+    with endpoint.state.http_client() as dashboard:
+        applications = dashboard.get("/api/serve/applications/").json()["applications"]
+    assert set(applications["composed"]["deployments"]) == {"Endpoint", "SlowModels"}
 
 
 def _answered(url):

@@ -120,6 +120,17 @@ def test_a_model_is_served_by_its_alias_with_the_framework_s_own_answers(kind, r
     assert loaded.version == "1"
 
 
+def test_the_trees_of_a_booster_may_be_walked_by_onnx_runtime(registry, tmp_path):
+    store, register = registry
+    save_booster(tmp_path / "model")
+    register("load", tmp_path / "model")
+
+    choice = store.load("load", "champion").model.choice
+
+    assert set(choice.seconds) == {"lightgbm", "onnxruntime_trees"}
+    assert choice.refused == {}
+
+
 def test_columns_are_tensors_with_the_signature_s_names_and_types(registry, tmp_path):
     store, register = registry
     save_classifier(tmp_path / "model")
