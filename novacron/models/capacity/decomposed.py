@@ -54,7 +54,7 @@ def forecast_decomposed(z_T: Floats, step_s: int, horizon: int) -> Decomposed:
 def _periods(steps: int, day: int) -> tuple[int, ...]:
     """Return the seasons of which the series has at least two cycles, the shortest first."""
     known = (day, 7 * day) if day > 1 else (7, _YEAR_DAYS)
-    return tuple(period for period in known if steps >= 2 * period + 1)
+    return tuple(period for period in known if steps >= 2 * period)
 
 
 def _seasons(z_T: Floats, periods: tuple[int, ...]) -> Floats:

@@ -24,6 +24,7 @@ SHORT_DAYS: Final = 75.0
 """Below this length a history is short, and has intervals of its own."""
 _TRIAL_SHARES: Final = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 _PRIOR_TRIALS: Final = 2.0
+_UNTRIED: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +172,8 @@ def weigh(prior: GridPrior, trials: Trials, present: tuple[str, ...]) -> dict[st
     """Return weights that sum to 1 over the members that answered.
 
     w_m ~ prior_m * (error_m / error of weekday_mean) ** -(trust * n / (n + 2)) after n trials: with
-    none the prior alone, with many mostly the trials.
+    none the prior alone, with many mostly the trials. Where there were trials, a member that could
+    not be tried counts half.
     """
     weights = {name: prior.weights.get(name, 0.0) for name in present}
     known = {name: np.abs(row) for name, row in zip(trials.names, trials.error_MK, strict=True)}
@@ -183,6 +185,8 @@ def weigh(prior: GridPrior, trials: Trials, present: tuple[str, ...]) -> dict[st
             if both.any():
                 own, plain = (float(known[k][both].mean()) for k in (name, "weekday_mean"))
                 weights[name] *= ((own + floor) / (plain + floor)) ** -power
+            else:
+                weights[name] *= _UNTRIED
     total = sum(weights.values())
     if total <= 0:
         return {"weekday_mean": 1.0}

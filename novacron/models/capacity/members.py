@@ -20,6 +20,8 @@ from novacron.models.capacity.seasons import fill_gaps, phase_mean, shift_start,
 
 Floats = NDArray[np.float64]
 
+_LEAST_DAYS: Final = {"prophet": 14, "decomposed": 14}
+TOO_SHORT: Final = "needs two weeks of history"
 # What a numerical fit may raise on a hostile series; anything else is a fault of ours.
 _FIT_ERRORS: Final = (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError)
 
@@ -68,16 +70,18 @@ class Members:
     def forecast(self, history: History, link: Link, horizon: int) -> Forecasts:
         """Ask every member for the `horizon` steps after a history.
 
-        A part before a lasting change of level is left out where the rest covers four weeks.
+        A part before a lasting change of level is left out where the rest covers four weeks. Below
+        two weeks nothing is known of the week but its one course: who fits trends does not answer.
         """
         z_T = link.forward(history.value_T)
         week = steps_per_week(history.step_s)
         used_from = shift_start(z_T, week)
         kept, kept_z_T = history.since(used_from), z_T[used_from:]
         whole_T = fill_gaps(kept_z_T, week)
+        asked = [name for name in self.names if kept.days >= _LEAST_DAYS.get(name, 0)]
         found: dict[str, MemberForecast] = {}
-        failed: dict[str, str] = {}
-        for name in self.names:
+        failed = {name: TOO_SHORT for name in self.names if name not in asked}
+        for name in asked:
             try:
                 said = self._ask(name, kept, kept_z_T, whole_T, link, horizon)
             except _FIT_ERRORS as error:
