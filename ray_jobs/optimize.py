@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from novacron.errors import GateRefusedError
 from novacron.registry.gate import GateRules, decide
-from novacron.registry.records import CHALLENGER, Audit
+from novacron.registry.records import Audit
 from novacron.registry.store import ModelStore
 from ray_jobs.answers import Answer, progress_bar
 from ray_jobs.config import load_config
@@ -51,8 +51,8 @@ def offer(trained: TrainedPolicy, store: ModelStore, gate: GateConfig) -> dict[s
         GateRefusedError: It does not pass; the figures are in the message.
     """
     target, version = trained.part.card.target, trained.part.card.version
-    base, base_card = latest_version(store)
-    card = policy_card(trained, base, base_card)
+    base = latest_version(store)
+    card = policy_card(trained, base)
     rules = rules_for(gate.rules_for(card), target)
     # The limits decide; the champion's figures count when the alias moves.
     decision = decide(card, None, rules)
@@ -61,13 +61,9 @@ def offer(trained: TrainedPolicy, store: ModelStore, gate: GateConfig) -> dict[s
             f"The policy of {target} is not registered: {' '.join(decision.reasons)}",
             remedy="Train longer, or change configs/policy; the run folder keeps the figures.",
         )
-    known = None if base is None else base.parts.get(target)
+    known = None if base.model is None else base.model.parts.get(target)
     if known is not None and known.card.version == version:
-        return {
-            "model": MODEL,
-            "version": store.resolve(MODEL, CHALLENGER).version,
-            "reused": True,
-        }
+        return {"model": MODEL, "version": base.version, "reused": True}
     registered = register_policy(trained, store)
     audit = Audit(who=user_name(), at=datetime.now(UTC), why=f"policy {version} passed its gate")
     store.promote(MODEL, registered["version"], rules, audit=audit)

@@ -4,6 +4,7 @@ RLlib's checkpoints are pickles: they resume a run of one's own and are never lo
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,11 @@ def log_std_of(algorithm: Algorithm) -> float:
 def save_checkpoint(algorithm: Algorithm, directory: Path) -> None:
     """Write a checkpoint so that a kill at any moment leaves an old or a new one, never half."""
     draft = directory.with_name(directory.name + ".tmp")
+    shutil.rmtree(draft, ignore_errors=True)
     algorithm.save_to_path(str(draft.resolve()))
     previous = directory.with_name(directory.name + ".old")
     if directory.exists():
+        shutil.rmtree(previous, ignore_errors=True)
         directory.replace(previous)
     draft.replace(directory)
 

@@ -18,6 +18,7 @@ from novacron.models.policy.model import OptimizerModel
 from novacron.models.policy.part import PartCard, TargetPart
 from novacron.registry.card import CardMetric, ModelCard
 from novacron.registry.lineage import library_versions
+from novacron.registry.records import CHALLENGER, CHAMPION
 from novacron.registry.store import ModelStore
 from ray_jobs.locations import registry_config, runs_dir
 from ray_jobs.policy_config import PolicyTrainConfig, policy_config, world_sha256
@@ -137,9 +138,9 @@ def _assembled(
 
 def register_policy(trained: TrainedPolicy, store: ModelStore) -> dict[str, Any]:
     """Register a version of the optimizer with the new part among the latest one's others."""
-    base, base_card = latest_version(store)
-    card = policy_card(trained, base, base_card)
-    others = {} if base is None else base.parts
+    base = latest_version(store)
+    card = policy_card(trained, base)
+    others = {} if base.model is None else base.model.parts
     model = OptimizerModel(others | {trained.part.card.target: trained.part})
     bundle = trained.folder.path / f"bundle-{int(time.monotonic() * 1e6)}"
     model.save(bundle)
@@ -149,24 +150,31 @@ def register_policy(trained: TrainedPolicy, store: ModelStore) -> dict[str, Any]
     return {"model": MODEL, "version": record.version, "run_id": trained.run_id}
 
 
-def latest_version(store: ModelStore) -> tuple[OptimizerModel | None, ModelCard | None]:
-    """Return the challenger of the optimizer, else its champion, else nothing."""
-    for ref in ("challenger", "champion"):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latest:
+    """The version that a new policy joins: its number, its policies, its card."""
+
+    version: str = ""
+    model: OptimizerModel | None = None
+    card: ModelCard | None = None
+
+
+def latest_version(store: ModelStore) -> Latest:
+    """Return the challenger of the optimizer, else its champion, else an empty answer."""
+    for ref in (CHALLENGER, CHAMPION):
         try:
             found = store.load(MODEL, ref)
         except ModelNotFoundError:
             continue
         if isinstance(found.model, OptimizerModel):
-            return found.model, found.card
-    return None, None
+            return Latest(version=found.version, model=found.model, card=found.card)
+    return Latest()
 
 
-def policy_card(
-    trained: TrainedPolicy, base: OptimizerModel | None, base_card: ModelCard | None
-) -> ModelCard:
+def policy_card(trained: TrainedPolicy, base: Latest) -> ModelCard:
     """Describe the version: this part's figures, and those of the parts it keeps."""
     target = trained.part.card.target
-    kept = [] if base is None or base_card is None else base_card.metrics
+    kept = () if base.card is None else base.card.metrics
     metrics = [metric for metric in kept if metric.set != target]
     metrics += [
         CardMetric(
@@ -175,7 +183,7 @@ def policy_card(
         )
         for name, each in trained.figures.for_card().items()
     ]  # fmt: skip
-    others = {} if base is None else base.parts
+    others = {} if base.model is None else base.model.parts
     model = OptimizerModel(others | {target: trained.part})
     config: Mapping[str, Any] = json.loads(trained.config.model_dump_json())
     return ModelCard(

@@ -1,7 +1,8 @@
-"""Job: train a policy with RLlib, judge it on test worlds, and register it as challenger.
+"""Job: train policies with RLlib, judge them on test worlds, and register them as challenger.
 
 `python -m ray_jobs.train_policy --target hde_compression`, also as
-`ray job submit --working-dir . -- python -m ray_jobs.train_policy --target hde_compression`
+`ray job submit --working-dir . -- python -m ray_jobs.train_policy --target hde_compression`;
+`--target all` trains every target again after the simulator has changed.
 """
 
 import argparse
@@ -12,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.console import Group
+
+from novacron.params.observations import OBSERVATIONS
 from ray_jobs.answers import Answer
 from ray_jobs.job import run_job
 from ray_jobs.locations import registry_config, runs_dir
@@ -26,25 +30,32 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, train, write one JSON line, return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m ray_jobs.train_policy", description=__doc__)
-    parser.add_argument("--target", required=True, help="group of knobs")
+    parser.add_argument("--target", required=True, help="group of knobs, or `all`")
     parser.add_argument("--config", type=Path, help="default: configs/policy/<target>.yaml")
     parser.add_argument("--run-dir", type=Path, help="default: named after the inputs")
     given = parser.parse_args(arguments)
-    request = PolicyRequest(
-        target=given.target,
-        config_path=given.config,
-        run_dir=runs_dir() / given.run_dir if given.run_dir else None,
-    )
-    return run_job("train_policy", lambda: _work(request), on_cluster=True)
+    targets = tuple(OBSERVATIONS) if given.target == "all" else (given.target,)
+    requests = [
+        PolicyRequest(
+            target=target,
+            config_path=given.config,
+            run_dir=runs_dir() / given.run_dir / target if given.run_dir else None,
+        )
+        for target in targets
+    ]
+    return run_job("train_policy", lambda: _work(requests), on_cluster=True)
 
 
-def _work(request: PolicyRequest) -> Answer:
+def _work(requests: Sequence[PolicyRequest]) -> Answer:
     from novacron.registry.store import ModelStore
 
-    trained = train_policy(request, _log_progress)
-    registered = register_policy(trained, ModelStore.connect(registry_config()))
-    outcome = policy_outcome(trained) | registered
-    return Answer(payload=outcome, view=policy_view(trained, outcome))
+    outcomes, views = [], []
+    for request in requests:
+        trained = train_policy(request, _log_progress)
+        registered = register_policy(trained, ModelStore.connect(registry_config()))
+        outcomes.append(policy_outcome(trained) | registered)
+        views.append(policy_view(trained, outcomes[-1]))
+    return Answer(payload={"policies": outcomes}, view=Group(*views))
 
 
 def _log_progress(point: CurvePoint, env_steps: int) -> None:
