@@ -23,7 +23,7 @@ from rl_envs.evaluate import (
     play,
     ratio_interval,
 )
-from rl_envs.physics.quantities import FloatArray, IntArray
+from rl_envs.physics.quantities import BoolArray, FloatArray, IntArray
 
 ORACLE_DECISIONS: Final = 3
 """Decisions the oracle plays: shares of its gain are told for the first and the third."""
@@ -71,7 +71,7 @@ def oracle_share(
 
 
 def improvement_over(
-    played: Sequence[Played], other: Played | None = None, rows: FloatArray | None = None
+    played: Sequence[Played], other: Played | None = None, rows: BoolArray | None = None
 ) -> Interval:
     """Return the improvement over the shipped default, or over another controller, worlds paired."""
     gain = np.stack([each.reward_KN.mean(axis=0) for each in played])

@@ -51,7 +51,7 @@ class BaseController:
 
 def cube_of(group: ParameterGroup, values: dict[str, ParameterValue]) -> Float32:
     """Return a whole setting as a point of the cube [D]."""
-    return encode_values(group, numbers_of(group, values)[None, :])[0].astype(np.float32)
+    return np.asarray(encode_values(group, numbers_of(group, values)[None, :])[0], np.float32)
 
 
 def in_force(target: str, observation_NO: Float32) -> Float32:

@@ -106,7 +106,7 @@ class OptunaSearch(_Probing):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._spaces = {
+        self._spaces: dict[str, Any] = {
             knob.name: (
                 optuna.distributions.CategoricalDistribution(range(len(knob.choices)))
                 if knob.kind == "enum"

@@ -119,4 +119,4 @@ def _fit(envs: list[DwcpVectorEnv], group_N: IntArray, groups: int) -> Float32:
             better = worth[level, each] > reward
             best[better, knob] = LEVELS[level[better]]
             reward = np.maximum(reward, worth[level, each])
-    return best
+    return np.asarray(best)

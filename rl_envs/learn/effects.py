@@ -115,7 +115,7 @@ class QRegression(BaseController):
     def _best(self, observation_NO: Float32, cube_AND: NDArray[np.float64]) -> Float32:
         cube = cube_AND.astype(np.float32)
         worth = np.stack([self._worth(observation_NO, each) for each in cube])
-        return cube[worth.argmax(axis=0), np.arange(len(observation_NO))]
+        return np.asarray(cube[worth.argmax(axis=0), np.arange(len(observation_NO))])
 
     def _worth(self, observation_NO: Float32, cube_ND: Float32) -> Float32:
         rows = np.concatenate([observation_NO, setting_features(self._group, cube_ND)], axis=1)

@@ -99,7 +99,7 @@ def _settings(
     near = own_ND + 0.25 * rng.standard_normal(shape)
     anywhere = rng.uniform(-1.0, 1.0, (extra // 2, *own_ND.shape))
     every = np.concatenate([np.stack(rows), near, anywhere])
-    return np.clip(every, -1.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(every, -1.0, 1.0), np.float32)
 
 
 def label(env: DwcpVectorEnv, cube_AND: Float32) -> Float32:
@@ -135,7 +135,7 @@ def _log_ratio(
 ) -> FloatArray:
     if name not in mine:
         return _nothing(next(iter(mine.values())))
-    return np.clip(np.log(mine[name]) - np.log(theirs[name]), -3.0, 3.0)
+    return np.asarray(np.clip(np.log(mine[name]) - np.log(theirs[name]), -3.0, 3.0))
 
 
 def _nothing(like: FloatArray) -> FloatArray:
