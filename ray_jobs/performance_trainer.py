@@ -46,8 +46,8 @@ Mask = NDArray[np.bool_]
 
 _FEWEST_VMS: Final = 3
 _SEED: Final = 5
-_KNOWN: Final = "known VMs later"
-_UNSEEN: Final = "unseen VMs later"
+_KNOWN: Final = "known_vms"
+_UNSEEN: Final = "unseen_vms"
 
 
 class PerformanceTrainConfig(OwnDataConfig):

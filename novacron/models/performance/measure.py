@@ -159,6 +159,11 @@ def measure_known(rows: KnownRows, seed: int) -> list[Measured]:
     found = [
         Measured(name="wape_ratio_to_ewma", value=wape_ratio(scored, "blend", "ewma", rng),
                  baseline="EWMA of this VM, half-life by cell from the training part"),
+        Measured(
+            name="wape_ratio_to_ewma_by_series",
+            value=wape_ratio(scored.by_series(), "blend", "ewma", rng),
+            baseline="EWMA; the interval resamples VM and benchmark",
+        ),
         Measured(name="wape_geometric_ratio_to_ewma",
                  value=geometric_ratio(scored, "blend", "ewma", rng), baseline="the same EWMA"),
     ]  # fmt: skip
@@ -274,6 +279,11 @@ def measure_unseen(rows: UnseenRows, seed: int) -> list[Measured]:
     found = [
         Measured(name="wape_ratio_to_fleet_median", value=wape_ratio(none, "blend", "peers", rng),
                  baseline=beside),
+        Measured(
+            name="wape_ratio_to_fleet_median_by_series",
+            value=wape_ratio(none.by_series(), "blend", "peers", rng),
+            baseline=f"{beside}; the interval resamples VM and benchmark",
+        ),
         Measured(name="wape_geometric_ratio_to_fleet_median",
                  value=geometric_ratio(none, "blend", "peers", rng), baseline=beside),
     ]  # fmt: skip

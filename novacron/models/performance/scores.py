@@ -4,7 +4,7 @@ Legend: N rows, C cells (benchmark, size and region), V VMs, B resamples.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -42,6 +42,15 @@ class ScoredRows:
             vm_N=self.vm_N[rows],
             value={name: value_N[rows] for name, value_N in self.value.items()},
         )
+
+    def by_series(self) -> "ScoredRows":
+        """Return the rows with every benchmark of a VM as a group of its own.
+
+        The source numbers VMs anew in each benchmark, size and region.
+        """
+        pair_N2 = np.stack([self.cell_N, self.vm_N], axis=1)
+        series_N = np.unique(pair_N2, axis=0, return_inverse=True)[1].ravel()
+        return replace(self, vm_N=series_N.astype(np.int64))
 
     def errors(self, name: str) -> Floats:
         """Return the absolute error of a forecast."""

@@ -58,8 +58,8 @@ def test_a_training_registers_a_predictor_that_answers_and_goes_on_where_it_was(
     again = train(asked, lambda event, units: None)
 
     loaded = ModelStore.connect(registry_config()).load("performance", "challenger")
-    known = loaded.card.metric("wape_ratio_to_ewma", "known VMs later")
-    unseen = loaded.card.metric("wape_ratio_to_fleet_median", "unseen VMs later")
+    known = loaded.card.metric("wape_ratio_to_ewma", "known_vms")
+    unseen = loaded.card.metric("wape_ratio_to_fleet_median", "unseen_vms")
     names = {"benchmark": np.array(["disk"], dtype=object)}
     answer = loaded.model.predict(
         loaded.model.prepare(names | {"score": np.array([[3000.0, 2900.0, 3100.0]])})
