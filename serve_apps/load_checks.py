@@ -70,6 +70,13 @@ def _own_probe(kind: str) -> dict[str, NDArray[Any]]:
         from serve_apps.knobs import probe_tensors as one_interval
 
         return {name: np.repeat(one, PROBE_ROWS, axis=0) for name, one in one_interval().items()}
+    if kind == "performance":
+        # Own scores, oldest first, one every hour: a benchmark it does not know needs some.
+        age_s = 3600.0 * np.arange(8, 0, -1)
+        return {
+            "score": np.tile(np.linspace(90.0, 110.0, 8), (PROBE_ROWS, 1)),
+            "age_s": np.tile(age_s, (PROBE_ROWS, 1)),
+        }
     return {
         name: np.full(PROBE_ROWS, value, dtype=object if isinstance(value, str) else np.float64)
         for name, value in _PROBE_VALUES.get(kind, {}).items()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import pytest_asyncio
+import tiny_performance
 from serving_fakes import build_service
 from tiny_capacity import tiny_capacity
 from tiny_placement import node, tiny_models, workload
@@ -30,6 +31,7 @@ def models(tmp_path_factory):
         "scaling": tiny_model(),
         "optimizer": tiny_policy(tmp_path_factory.mktemp("policy")),
         "placement": PlacementModel(tiny_models()),
+        "performance": tiny_performance.tiny_model(),
     }
     for model in made.values():
         model.features_hash = "f" * 16
@@ -216,3 +218,19 @@ async def test_the_placement_call_over_grpc_ranks_the_nodes_it_was_given(service
     assert scores == sorted(scores, reverse=True)
     assert answer.candidates[0].reasoning
     assert 0.5 < answer.overall_confidence < 1
+
+
+async def test_a_performance_forecast_is_the_model_s_own(service):
+    asked = tiny_performance.request(1, 12)
+    body = {name: array[0].tolist() if array.dtype != object else array[0]
+            for name, array in asked.items()}  # fmt: skip
+
+    reply = await service.client.post("/api/v1/predict/performance", json=body | {"vm_id": "v"})
+
+    model = service.host.get("performance").model
+    wanted = model.predict(model.prepare(asked))
+    record = reply.json()
+    assert reply.status_code == 200, record
+    assert record["value"] == wanted["value"][0]
+    assert record["lower"] <= record["value"] <= record["upper"]
+    assert (record["vm_id"], record["coverage_ratio"]) == ("v", 0.8)
