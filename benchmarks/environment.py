@@ -1,11 +1,13 @@
-"""The simulated WAN: speed, headroom for a policy, and the codec table against this host.
+"""The simulated WAN: fidelity, headroom for a policy, speed, codec table, promises, leaks.
 
-`python -m benchmarks.environment [--quick]` writes `results/simulator.json`. Speeds are steps per
-CPU-second, the batch beside a loop over single environments. Headroom is counted in objective, in
-worlds of the training side: what an oracle that sees them gains over the best fixed knobs.
+`python -m benchmarks.environment [--quick]` writes `results/simulator.json`. Fidelity is against the
+cells of real TCP that ship with the repository. Headroom is counted in objective, in worlds of the
+training side: what an oracle that sees them gains over the best fixed knobs. Speeds are steps per
+CPU-second, the batch beside a loop over single environments.
 """
 
 import argparse
+import hashlib
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +20,10 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 import rl_envs
+from benchmarks.environment_checks import leak_metrics, promise_metrics
+from benchmarks.environment_codec import codec_metrics
+from benchmarks.environment_pictures import draw_fidelity, draw_headroom, draw_streams
+from benchmarks.environment_testbed import choice_metrics, fidelity_metrics, table_cells
 from benchmarks.results_format import (
     RESULTS_DIR,
     BenchmarkResult,
@@ -26,10 +32,7 @@ from benchmarks.results_format import (
     describe_versions,
     write_result,
 )
-from rl_envs.calibrate.codec import measure, table_of
-from rl_envs.calibrate.compare import compare
-from rl_envs.calibrate.corpora import host_corpora
-from rl_envs.tables import codec_tables, parse_codec_tables
+from rl_envs.tables import TESTBED_TABLE
 from rl_envs.vector_env import DwcpVectorEnv
 
 FloatArray = NDArray[np.float64]
@@ -143,7 +146,6 @@ def headroom_metrics(target: str, *, quick: bool) -> list[Metric]:
     numeric = np.array([knob.kind != "enum" for knob in env.target.group])
     rng = np.random.default_rng(1)
     means = [rng.choice(gap, gap.size).mean() for _ in range(1000)]
-    near = float((gap < np.log(1.02)).mean())
     return [
         Metric(
             name="oracle_over_best_static_ratio", set=target,
@@ -159,8 +161,9 @@ def headroom_metrics(target: str, *, quick: bool) -> list[Metric]:
             n=gap.size, baseline="shipped default",
         ),
         Metric(
-            name="worlds_where_best_static_is_within_2pct_ratio", set=target, value=near,
-            n=gap.size, baseline="oracle",
+            name="worlds_served_by_one_action_ratio", set=target,
+            value=served_ratio(rewards[:, half:], oracle[half:]), n=gap.size,
+            baseline="within 2 % of the oracle",
         ),
         Metric(
             name="interior_optima_ratio", set=target, value=float(interior[numeric].mean()),
@@ -169,45 +172,36 @@ def headroom_metrics(target: str, *, quick: bool) -> list[Metric]:
     ]  # fmt: skip
 
 
-def codec_metrics() -> list[Metric]:
-    """Measure the host again and compare with the shipped table."""
-    corpora = host_corpora(2_097_152, seed=2)
-    fresh = parse_codec_tables(
-        {"command": "", "seed": 2, "date": "", "machine": "", "versions": {}}
-        | table_of(corpora, measure(corpora))
-    )
-    agreement = compare(codec_tables().curves, fresh.curves)
-    regrets, cells = agreement.regrets, int(fresh.curves.ratio_CVLS.size)
-    figures = (
-        ("codec_ratio_error", agreement.ratio_error, cells),
-        ("codec_speed_error", agreement.speed_error, cells),
-        ("codec_choice_regret_mean", float(regrets.mean()), int(regrets.size)),
-        ("codec_choice_regret_p90", float(np.quantile(regrets, 0.9)), int(regrets.size)),
-    )
-    return [
-        Metric(name=name, set="this host", value=value, n=n, baseline="fresh measurement")
-        for name, value, n in figures
-    ]
+def served_ratio(rewards_AN: FloatArray, oracle_N: FloatArray) -> float:
+    """Return the largest share of worlds that one action serves within 2 % of their oracle."""
+    near = rewards_AN > oracle_N - np.log(1.02)
+    return float(near.mean(axis=1).max())
 
 
 def run(*, quick: bool) -> BenchmarkResult:
-    """Measure everything; the quick form leaves the codec table out."""
-    metrics: list[Metric] = []
+    """Measure everything; the quick form leaves the codec table out and takes small samples."""
+    cells = table_cells()
+    metrics = fidelity_metrics(cells) + choice_metrics(cells)
     for target in rl_envs.ENVIRONMENTS:
-        metrics += speed_metrics(target, quick=quick) + headroom_metrics(target, quick=quick)
+        metrics += headroom_metrics(target, quick=quick) + speed_metrics(target, quick=quick)
+    metrics += promise_metrics(quick=quick) + leak_metrics(quick=quick)
     if not quick:
         metrics += codec_metrics()
     return BenchmarkResult(
         theme="simulator",
         command="python -m benchmarks.environment" + " --quick" * quick,
-        seeds=(1, 5, 7),
-        data_sha256="generated:7",
+        seeds=(1, 2, 3, 5, 6, 7, 8, 21),
+        data_sha256=hashlib.sha256(TESTBED_TABLE.read_bytes()).hexdigest(),
         machine=describe_machine(),
         versions=describe_versions(["numpy", "gymnasium", "zstandard", "lz4"]),
         metrics=tuple(metrics),
         notes=(
-            "Simulated only: nothing here was measured on a network.",
-            "Speeds are CPU time of one process; their range is over repeats.",
+            "Fidelity is against real TCP of one kernel over one emulator; nothing here is production.",
+            "Errors of goodput and round trip are |ln(law / measured)| of means over seeds, on the half "
+            "of the cells that no coefficient was fitted on. The shape of the laws was worked out with "
+            "all cells in view, so that half tests the coefficients, not the shapes.",
+            "Intervals of fidelity are over cells and groups; those of headroom over worlds; speeds "
+            "are CPU time of one process and their range is over repeats.",
             "Headroom is in worlds of the training side, at the first decision of an episode.",
         ),
     )
@@ -219,7 +213,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes")
     parser.add_argument("--output", type=Path, default=RESULTS_DIR, help="folder of the results")
     options = parser.parse_args(arguments)
-    path = write_result(run(quick=options.quick), options.output)
+    result = run(quick=options.quick)
+    path = write_result(result, options.output)
+    cells = table_cells()
+    draw_fidelity(cells, options.output / "simulator_fidelity.png")
+    draw_streams(cells, options.output / "simulator_streams.png")
+    draw_headroom(result, options.output / "simulator_headroom.png")
     sys.stdout.write(f"{path}\n")
     return 0
 

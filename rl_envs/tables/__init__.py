@@ -74,3 +74,19 @@ def parse_codec_tables(body: Mapping[str, Any]) -> CodecTables:
 def codec_tables() -> CodecTables:
     """Return the shipped codec curves, read once."""
     return parse_codec_tables(json.loads(CODEC_TABLE.read_text()))
+
+
+def testbed_rows() -> list[dict[str, Any]]:
+    """Return the measured rows of the shipped testbed table.
+
+    Raises:
+        UnreadableInputError: The table has no rows.
+    """
+    rows: list[dict[str, Any]] | None = json.loads(TESTBED_TABLE.read_text()).get("rows")
+    if not rows:
+        raise UnreadableInputError(
+            field="testbed table",
+            got="no rows",
+            expected="what `python -m rl_envs.testbed ship` writes",
+        )
+    return rows
