@@ -80,10 +80,14 @@ def arrival_counts(arrived_FNG: FloatArray) -> FloatArray:
     followers = arrived_FNG.shape[0]
     counts = np.zeros((followers + 1, *arrived_FNG.shape[1:]))
     counts[0] = 1.0
+    change = np.empty(arrived_FNG.shape[1:])
     for follower, here in enumerate(arrived_FNG):
         for count in range(follower + 1, 0, -1):
-            counts[count] += (counts[count - 1] - counts[count]) * here
-        counts[0] *= 1.0 - here
+            np.subtract(counts[count - 1], counts[count], out=change)
+            change *= here
+            counts[count] += change
+        np.subtract(1.0, here, out=change)
+        counts[0] *= change
     return counts
 
 

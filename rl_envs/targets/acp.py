@@ -20,6 +20,7 @@ from rl_envs.physics.consensus import (
     majority,
     safe_timeout_ms,
 )
+from rl_envs.physics.cost import money_usd
 from rl_envs.physics.order_statistics import (
     Arrival,
     Followers,
@@ -188,6 +189,7 @@ class AcpTarget:
                 "throughput_mbps": rounds.committed_ops * context.op_bytes * 8e-6,
                 "latency_ms": rounds.commit_mean_ms,
                 "loss_ratio": rounds.timeout_ratio,
+                "cost_usd_per_gb": _usd_per_gb(context, world, rounds, mbps + round_mbps),
                 "commit_p99_ms": rounds.commit_p99_ms,
                 "staleness_ms": age_ms,
                 "sync_mbps": mbps,
@@ -195,6 +197,22 @@ class AcpTarget:
             },
             carry=AcpCarry(queue_ops=queue_ops),
         )
+
+
+def _usd_per_gb(
+    context: AcpContext, world: World, rounds: Rounds, sent_mbps: FloatArray
+) -> FloatArray:
+    """Price of a GB of committed operations: what leaves the leader's site, and its processor."""
+    cpu_s = rounds.leader_busy_ratio * world.interval_s
+    usd = money_usd(
+        sent_mbps / 8.0 * world.interval_s,
+        cpu_s,
+        world.path.egress_usd_per_gb,
+        world.path.cpu_usd_per_core_h,
+    )
+    committed_gb = rounds.committed_ops * context.op_bytes * world.interval_s * 1e-9
+    price: FloatArray = usd / np.maximum(committed_gb, 1e-12)
+    return price
 
 
 def _base_load(context: AcpContext, world: World) -> FloatArray:

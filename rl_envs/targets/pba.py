@@ -142,6 +142,9 @@ class PbaTarget:
                 "throughput_mbps": available - unused,
                 "latency_ms": world.link.rtt_ms,
                 "loss_ratio": overshoot_ratio,
+                # What is promised beyond the path is dropped there and sent again.
+                "cost_usd_per_gb": world.path.egress_usd_per_gb
+                * (1.0 + overshoot / np.maximum(available - unused, 1e-9)),
                 "misallocation_ratio": wrong / available,
                 "unused_ratio": unused_ratio,
             },
