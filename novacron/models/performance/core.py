@@ -118,6 +118,9 @@ class Core:
         raw_NQ = self.blend.combine(twin_NQ, lstm[0], group_N, cell_N)
         z_NQ = self.sides.apply(raw_NQ, group_N, cell_N)
         q_NQ = encoded.level_N[:, None] + z_NQ * encoded.spread_N[:, None]
+        if self.names.benchmarks:
+            # Scores are positive; a metric of windows may be anything.
+            q_NQ = np.maximum(q_NQ, 0.0)
         fallback_N = _fallbacks(context, levels)
         constant_N = fallback_N == "last_value"
         q_NQ[constant_N, 1] = context.own_NT[constant_N, -1]

@@ -14,7 +14,7 @@ from novacron.errors import InvalidInputError, OutOfRangeError, SchemaError
 from novacron.models.performance.config import PerformanceConfig
 from novacron.models.performance.context import Context, Floats, blank
 from novacron.models.performance.medians import row_ewma
-from novacron.models.performance.names import Names, Priors
+from novacron.models.performance.names import Names, Priors, no_priors
 from novacron.models.performance.parts import Material, Part
 
 NO_CHANNEL: Final = -1
@@ -163,21 +163,28 @@ def to_material(
             raise InvalidInputError(
                 field=name, got=f"{len(y_N)} windows", expected=f"at least {_FEWEST_WINDOWS}"
             )
-    y_N = train[1]
-    centre = float(np.median(y_N))
     return Material(
         train=_part(train, form, config, config.twin.rows),
         validation=_part(validation, form, config, config.validation_rows),
         names=Names(),
         cells=(_CELL,),
-        priors=Priors(
-            cell=(_CELL,),
-            vm=(0,),
-            median=np.array([centre]),
-            distance=np.array([float(np.abs(y_N - centre).mean())]),
-            low=np.zeros(0),
-            high=np.zeros(0),
-        ),
+        priors=_prior(train[1]) if form.level_channel == NO_CHANNEL else no_priors(),
+    )
+
+
+def _prior(y_N: Floats) -> Priors:
+    """Return the median of the targets as what is typical: the level where no channel carries one.
+
+    Windows that carry their own level may be of any scale: for them nothing is typical.
+    """
+    centre = float(np.median(y_N))
+    return Priors(
+        cell=(_CELL,),
+        vm=(0,),
+        median=np.array([centre]),
+        distance=np.array([float(np.abs(y_N - centre).mean())]),
+        low=np.zeros(0),
+        high=np.zeros(0),
     )
 
 

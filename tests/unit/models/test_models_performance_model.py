@@ -68,6 +68,7 @@ def test_categories_become_one_column_each_and_unknown_ones_none():
 def test_every_answer_is_ordered_and_its_attention_sums_to_one(model):
     found = answer(model, request(5, 12))
 
+    assert (found["lower"] >= 0).all()
     assert (found["lower"] <= found["value"]).all()
     assert (found["value"] <= found["upper"]).all()
     assert found["attention"].shape == (5, 6)
