@@ -28,6 +28,8 @@ from serve_apps.metrics import ServingMetrics
 from serve_apps.slow_models import ComposedHost, Description, Outcome, SlowHost
 
 DEPLOYMENT: Final = "Endpoint"
+METRICS_FLUSH_S: Final = 0.5
+"""Well below the seconds at which Ray exports what it was told."""
 SLOW_DEPLOYMENT: Final = "SlowModels"
 _SLOW_CALL_S: Final = 600.0
 """A call of a slow model that takes longer marks its replica unhealthy."""
@@ -45,7 +47,7 @@ class Endpoint:
         _log_with_serve()
         self._config = config
         self._slow = slow
-        self._metrics = ServingMetrics(ray_metrics)
+        self._metrics = ServingMetrics(ray_metrics, METRICS_FLUSH_S)
         self._host: ModelHost | ComposedHost | None = None
         self._poller: asyncio.Task[None] | None = None
         self._grpc: InferenceService | None = None
@@ -143,6 +145,7 @@ class Endpoint:
             self._poller.cancel()
         if self._host is not None:
             await self._host.drain()
+        self._metrics.flush()
 
 
 class SlowModels:

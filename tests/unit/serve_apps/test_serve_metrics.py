@@ -89,3 +89,34 @@ async def test_every_series_of_the_endpoint_is_in_the_one_list():
     assert set(created) == {s.name for s in ALL_METRICS if "_served_" in s.name} | {
         "novacron_batch_rows"
     }
+
+
+async def count_some(flush_s):
+    metrics = MemoryMetrics()
+    serving = ServingMetrics(metrics, flush_s)
+    for _ in range(3):
+        serving.count_request("mean", "1", 200)
+    serving.count_request("mean", "1", 404)
+    return metrics, serving
+
+
+@pytest.mark.asyncio
+async def test_counters_are_added_up_and_handed_over_once_in_a_while():
+    metrics, _ = await count_some(0.01)
+
+    before = dict(metrics.values)
+    await asyncio.sleep(0.1)
+
+    assert before == {}
+    assert metrics.values["novacron_served_requests", "mean", "1", "200"] == [3.0]
+    assert metrics.values["novacron_served_requests", "mean", "1", "404"] == [1.0]
+
+
+@pytest.mark.asyncio
+async def test_what_was_added_up_is_handed_over_at_the_end_and_not_twice():
+    metrics, serving = await count_some(0.02)
+
+    serving.flush()
+    await asyncio.sleep(0.1)
+
+    assert metrics.total("novacron_served_requests", "mean", "1", "200") == 3
