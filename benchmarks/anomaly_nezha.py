@@ -14,7 +14,7 @@ from benchmarks.anomaly_sets import Pod
 from benchmarks.results_format import Metric
 from novacron.models.anomaly.config import EpisodeConfig
 from novacron.models.anomaly.episodes import EpisodeGrouper
-from novacron.models.anomaly.measures import DAY_S, EventCounts, count_events
+from novacron.models.anomaly.measures import EventCounts, count_events
 from novacron.models.anomaly.stream import material
 
 Floats = NDArray[np.float64]
@@ -141,7 +141,7 @@ def nezha_metrics(pods: list[Pod], scale: Scale) -> list[Metric]:
             label = f"{method}/tested_on_{tested[0].day}"
             beside = f"chosen on {train_day}: {variant.label}, threshold {threshold:.2f}"
             found = to_metrics(counts, label, beside, rng)
-            found += _explained(tested, score_PT, variant, threshold, label, beside)
+            found += _explained(tested, score_PT, variant, threshold, (label, beside), rng)
             metrics += _named(found)
         label = f"{method}/both_test_days"
         metrics += _named(to_metrics(together, label, "each chosen on the other day", rng))
@@ -178,12 +178,12 @@ def _explained(
     score_PT: Sequence[Floats],
     variant: Variant,
     threshold: float,
-    label: str,
-    beside: str,
+    words: tuple[str, str],
+    rng: np.random.Generator,
 ) -> list[Metric]:
     """Say how many faults of each kind are found, and how many false ones look like CPU faults."""
     found: dict[str, list[int]] = {}
-    pinned, days = 0, 0.0
+    pinned = 0
     for pod, score_T in zip(pods, score_PT, strict=True):
         ts_s = pod.ts_s
         rows = alert_rows(pod, score_T, threshold, variant.confirm)
@@ -195,11 +195,22 @@ def _explained(
         for row in rows:
             if not any(a <= ts_s[row] <= b for a, b in excused):
                 pinned += bool(cpu_T[max(row - 1, 0) : row + 2].max() >= _PINNED)
-        days += (ts_s[-1] - ts_s[0]) / DAY_S
-    metrics = [
-        Metric(name=f"recall_{kind}", set=label, value=float(np.mean(hits)), n=len(hits), baseline=beside)
-        for kind, hits in sorted(found.items())
-    ]  # fmt: skip
+    label, beside = words
+    metrics = []
+    for kind, hits in sorted(found.items()):
+        share_B = rng.choice(hits, size=(2000, len(hits))).mean(axis=1)
+        lo, hi = np.quantile(share_B, [0.025, 0.975])
+        metrics.append(
+            Metric(
+                name=f"recall_{kind}",
+                set=label,
+                value=float(np.mean(hits)),
+                lo=float(lo),
+                hi=float(hi),
+                n=len(hits),
+                baseline=beside,
+            )
+        )
     metrics.append(
         Metric(
             name="false_episodes_with_cpu_above_0.8",

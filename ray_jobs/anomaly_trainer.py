@@ -1,8 +1,9 @@
 """Trains the anomaly detector for the training job: counts what thresholds raise on normal series."""
 
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
+from novacron.models.anomaly.budget import AlertCurve
 from novacron.models.anomaly.detector import AnomalyDetector
 from novacron.models.anomaly.inputs import Data
 from novacron.models.anomaly.model import AnomalyModel
@@ -17,8 +18,11 @@ from novacron.models.base import ServableModel
 from novacron.registry.card import CardMetric
 from novacron.telemetry.digest import data_sha256
 from ray_jobs.one_unit import OneUnitTrainer, OwnDataConfig, Reporter, generated, real
-from ray_jobs.trainers import Evaluation, TrainConfig
+from ray_jobs.trainers import Evaluation, Picture, TrainConfig
 from ray_jobs.training_data import TrainingData
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEST_SET: Final = "injections into generated nodes of an unseen seed"
 
@@ -101,7 +105,25 @@ class AnomalyTrainer(OneUnitTrainer[AnomalyTrainConfig]):
             )
             for name, one in scores.detector.items()
         )
-        return Evaluation(metrics=metrics)
+        curve = cast(AnomalyModel, model).detector.budget.curve
+        picture = Picture(
+            name="curve",
+            title=f"Episodes a series and day at each threshold, counted on {curve.source}",
+            draw=lambda: _draw_curve(curve),
+        )
+        return Evaluation(metrics=metrics, pictures=(picture,))
+
+
+def _draw_curve(curve: AlertCurve) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(curve.thresholds, curve.episodes_per_series_day, marker="o", markersize=3)
+    axes.set_yscale("log")
+    axes.set_xlabel("threshold, -log10 p")
+    axes.set_ylabel("episodes per series-day")
+    return figure
 
 
 TRAINER: Final = AnomalyTrainer()

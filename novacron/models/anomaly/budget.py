@@ -13,6 +13,10 @@ import numpy as np
 from novacron.errors import ConfigError
 from novacron.models.anomaly.config import BudgetConfig
 
+_LEAST_STEP_RATIO: Final = 1 / 25
+_MOST_STEP_RATIO: Final = 4.0
+"""Beyond these the square root of `AlertBudget.threshold_at` is not trusted."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlertCurve:
@@ -24,6 +28,8 @@ class AlertCurve:
     """Above 0 and falling."""
     source: str
     """What it was counted on."""
+    step_s: float = 300.0
+    """Seconds between the samples it was counted on."""
 
     def __post_init__(self) -> None:
         rising = np.all(np.diff(self.thresholds) > 0)
@@ -71,8 +77,17 @@ class AlertBudget:
 
     @property
     def threshold(self) -> float:
-        """The score from which a sample alerts."""
-        return self.curve.threshold(self.episodes_per_series_day)
+        """The score from which a sample alerts, at the step that the curve was counted at."""
+        return self.threshold_at(self.curve.step_s)
+
+    def threshold_at(self, step_s: float) -> float:
+        """Return the score from which a sample alerts, at another step.
+
+        Faster samples raise more episodes at the same threshold, about with the square root of
+        their number a day: neighbours are alike, so they do not count in full.
+        """
+        ratio = np.clip(step_s / self.curve.step_s, _LEAST_STEP_RATIO, _MOST_STEP_RATIO)
+        return self.curve.threshold(self.episodes_per_series_day * float(np.sqrt(ratio)))
 
     def state(self) -> dict[str, float]:
         """Return what verdicts have moved; `restore` takes it back."""

@@ -19,7 +19,7 @@ from novacron.models.anomaly.stream import Provenance
 
 KIND: Final = "anomaly"
 MANIFEST: Final = "bundle.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _REMEDY: Final = "Fit and save the detector again."
 
 
@@ -71,6 +71,7 @@ def read_bundle(directory: Path) -> SavedDetector:
                 thresholds=tuple(curve["thresholds"]),
                 episodes_per_series_day=tuple(curve["episodes_per_series_day"]),
                 source=curve["source"],
+                step_s=float(curve["step_s"]),
             ),
             budget=dict(content["budget"]),
             provenance=Provenance(**content["provenance"]),

@@ -67,8 +67,12 @@ class AnomalyDetector:
 
     @property
     def threshold(self) -> float:
-        """The score from which a sample alerts, as the alert budget stands."""
+        """The score from which a sample alerts, as the alert budget stands; see `threshold_at`."""
         return self.budget.threshold
+
+    def threshold_at(self, step_s: float) -> float:
+        """Return the threshold for samples `step_s` seconds apart."""
+        return self.budget.threshold_at(step_s)
 
     def detect(
         self,
@@ -93,7 +97,7 @@ class AnomalyDetector:
         """
         series = read_series(data, self.config, step_s=step_s)
         return self.open_entity(entity_id, series.metrics, series.step_s, maintenance).push(
-            series, threshold=self.threshold, made_at=self.clock()
+            series, threshold=self.threshold_at(series.step_s), made_at=self.clock()
         )
 
     def stream(
@@ -217,7 +221,9 @@ class DetectorStream:
                 missing_TM=series.missing_TM[:, order],
             )
         return self._entity.push(
-            series, threshold=self._detector.threshold, made_at=self._detector.clock()
+            series,
+            threshold=self._detector.threshold_at(self._step_s),
+            made_at=self._detector.clock(),
         )
 
 
@@ -247,10 +253,11 @@ def count_curve(
         thresholds=tuple(CURVE_THRESHOLDS[place] for place in kept),
         episodes_per_series_day=tuple(float(rate_G[place]) for place in kept),
         source=f"{len(scored)} series, {days:.1f} series-days",
+        step_s=float(np.median([series.step_s for series, _ in scored])),
     )
 
 
 def curve_digest(curve: AlertCurve) -> str:
     """Return eight hex digits that name a curve."""
-    text = repr((curve.thresholds, curve.episodes_per_series_day))
+    text = repr((curve.thresholds, curve.episodes_per_series_day, curve.step_s))
     return hashlib.sha256(text.encode()).hexdigest()[:8]

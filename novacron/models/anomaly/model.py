@@ -88,12 +88,12 @@ class AnomalyModel:
         answers = [self._judge(*row) for row in zip(value_NW, step_N, strict=True)]
         score_N = np.array([score for score, _, _ in answers])
         range_N2 = np.array([usual for _, _, usual in answers])
-        threshold = self.detector.threshold
+        threshold_N = np.array([self.detector.threshold_at(float(step_s)) for step_s in step_N])
         return {
             "score": score_N,
             "p_value": p_value(score_N, 1),
-            "threshold": np.full(len(score_N), threshold),
-            "alert": score_N >= threshold,
+            "threshold": threshold_N,
+            "alert": score_N >= threshold_N,
             "value": value_NW[:, -1],
             "lower": range_N2[:, 0],
             "upper": range_N2[:, 1],

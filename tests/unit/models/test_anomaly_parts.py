@@ -226,3 +226,12 @@ def test_after_hours_of_peace_an_episode_needs_less_to_raise_another_alert():
 
     assert [one.row for one in EpisodeGrouper(EpisodeConfig()).push(hour_s, scores, 1.5)] == [0, 8]
     assert [one.row for one in EpisodeGrouper(EpisodeConfig()).push(hour_s, soon, 1.5)] == [0]
+
+
+def test_faster_samples_need_a_higher_threshold_for_the_same_budget():
+    budget = AlertBudget(BudgetConfig(), DEFAULT_CURVE)
+
+    at = [budget.threshold_at(step_s) for step_s in (10.0, 60.0, 300.0, 900.0, 1200.0, 86_400.0)]
+
+    assert at[2] == budget.threshold
+    assert at[0] > at[1] > at[2] > at[3] > at[4] == at[5]

@@ -13,6 +13,7 @@ from novacron.registry.store import ModelStore
 from ray_jobs.anomaly_trainer import TRAINER, AnomalyTrainConfig
 from ray_jobs.config import load_config
 from ray_jobs.locations import registry_config
+from ray_jobs.promote import GateConfig
 from ray_jobs.trainers import trainer_of
 from ray_jobs.training import TrainRequest, train
 
@@ -63,6 +64,7 @@ def test_a_training_registers_a_detector_that_keeps_the_budget(tiny, tmp_path, s
     assert loaded.version == outcome["version"]
     assert {m["name"] for m in outcome["metrics"]} >= {"recall", "false_episodes_per_series_day"}
     assert all(m["baseline"].startswith("z-score") for m in outcome["metrics"])
+    assert (Path(outcome["report"]).parent / "curve.png").exists()
 
 
 @pytest.mark.usefixtures("runs")
@@ -92,3 +94,13 @@ def test_the_shipped_config_is_valid_and_takes_no_traces(tmp_path):
     assert trainer_of("anomaly") is TRAINER
     with pytest.raises(ConfigError, match="leave `data` out"):
         load_config(wrong, AnomalyTrainConfig)
+
+
+def test_the_shipped_gate_asks_for_what_a_training_measures():
+    gate = load_config(ROOT / "configs/gate/anomaly.yaml", GateConfig)
+
+    assert {rule.name for rule in gate.limits} == {
+        "recall",
+        "false_episodes_per_series_day",
+        "false_positive_hours_ratio",
+    }
