@@ -175,10 +175,11 @@ def _sections(result: BenchmarkResult, fans: Path, ratios: Path, crossings: Path
     sets = tuple(dict.fromkeys(one.set for one in result.metrics if one.name == "mase"))
     costs = ("cpu_seconds_per_series", "minutes_per_1000_series")
     whole = tuple(name for name in rest if name not in costs)
+    on_mix = {one.name for one in result.metrics if one.set == MIX}
     return [
         Section(
             title="On the mix of all series",
-            metrics=whole,
+            metrics=tuple(name for name in whole if name in on_mix),
             sets=(MIX,),
             pictures=(
                 Picture(

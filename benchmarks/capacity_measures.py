@@ -71,12 +71,13 @@ def _skill(chosen: Sequence[Record], where: str, rng: np.random.Generator) -> li
     ]
     found.append(_mean_mase(own, where, "mase", f"weekday mean {_mean(plain):.3g}", rng))
     for name in (*RIVALS, "seasonal_naive", "prophet_alone", "decomposed_alone", "boosted_alone"):
-        theirs = scores_of(chosen, name)
-        if len(theirs) == len(plain):
-            ratio = mase_ratio(theirs, plain, rng)
-            found.append(
-                _metric(f"mase_ratio_of_{name}", where, ratio, f"weekday mean; {_TITLES[name]}")
-            )
+        # Members that fit trends say nothing below two weeks of history.
+        asked = [one for one in chosen if name in one.said]
+        if asked:
+            ratio = mase_ratio(scores_of(asked, name), scores_of(asked, "weekday_mean"), rng)
+            where_it_answers = "" if len(asked) == len(chosen) else ", where it answers"
+            base = f"weekday mean; {_TITLES[name]}{where_it_answers}"
+            found.append(_metric(f"mase_ratio_of_{name}", where, ratio, base))
     total = [sum(one.actual for one in own), sum(one.abs_error for one in own)]
     plain_wape = sum(one.abs_error for one in plain) / total[0]
     found.append(

@@ -136,7 +136,7 @@ def _bitbrains(data_dir: Path) -> list[Demand]:
         days = frame[column].resample("1D")
         daily = days.mean().where(days.count() >= 72).iloc[1:-1]
         made.append(_daily(name, "bitbrains", daily))
-        made.append(_hourly(name, "bitbrains hours", frame[column].resample("1h").mean()))
+        made.append(_hourly(name, "bitbrains_hours", frame[column].resample("1h").mean()))
     return made
 
 
