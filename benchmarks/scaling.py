@@ -90,20 +90,26 @@ def fit_on(series: dict[str, Series], config: ScalingConfig, cache: Path | None)
     return load(folder).fitted
 
 
+def load_series(sizes: Sizes, data_dir: Path | None) -> tuple[dict[str, Series], str]:
+    """Return the series and the digest of what they were read from."""
+    if data_dir is None:
+        return generated_series(7, days=sizes.generated_days, nodes=2), "generated:7"
+    return public_series(data_dir), data_sha256(data_dir / file for file in PUBLIC_FILES)
+
+
+def cache_of(data_dir: Path | None) -> Path | None:
+    """Return where fits are kept, so that a run that was killed goes on."""
+    return None if data_dir is None else Path("runs/benchmarks/scaling")
+
+
 def run(
     sizes: Sizes, data_dir: Path | None, out: Path | None, command: str
 ) -> tuple[BenchmarkResult, list[Picture]]:
     """Run all parts and draw the pictures."""
-    if data_dir is None:
-        series = generated_series(7, days=sizes.generated_days, nodes=2)
-        digest = "generated:7"
-    else:
-        series = public_series(data_dir)
-        digest = data_sha256(data_dir / file for file in PUBLIC_FILES)
+    series, digest = load_series(sizes, data_dir)
     metrics: list[Metric] = []
     measured: dict[str, Measured] = {}
-    cache = None if data_dir is None else Path("runs/benchmarks/scaling")
-    fitted = fit_on(series, sizes.config, cache)
+    fitted = fit_on(series, sizes.config, cache_of(data_dir))
     for delay_s in sizes.delays_s:
         for name, one in series.items():
             if one.demand.step_s > max(delay_s, 300):
@@ -115,12 +121,11 @@ def run(
     metrics += _means(metrics, measured)
     metrics += measure_forecasts(fitted, series)
     metrics += _member_weights(fitted)
-    metrics += _over_seeds(series, sizes, metrics, cache)
     pictures = [] if out is None else _draw(out, measured, fitted, series)
     result = BenchmarkResult(
         theme="scaling",
         command=command,
-        seeds=sizes.seeds,
+        seeds=sizes.seeds[:1],
         data_sha256=digest,
         machine=describe_machine(),
         versions=describe_versions(("lightgbm", "numpy", "pandas")),
@@ -162,10 +167,10 @@ def _member_weights(fitted: Fitted) -> list[Metric]:
     ]  # fmt: skip
 
 
-def _over_seeds(
-    series: dict[str, Series], sizes: Sizes, metrics: Sequence[Metric], cache: Path | None
-) -> list[Metric]:
-    """Fit again with other seeds and report the range over all of them."""
+def over_seeds(result: BenchmarkResult, sizes: Sizes, data_dir: Path | None) -> BenchmarkResult:
+    """Fit again with other seeds and add the range over all of them."""
+    series, _ = load_series(sizes, data_dir)
+    metrics, cache = result.metrics, cache_of(data_dir)
     values: dict[str, list[float]] = {}
     for metric in metrics:
         if metric.name == "theta_o_at_1_percent_under" and metric.set in series:
@@ -181,7 +186,7 @@ def _over_seeds(
                 for metric in found.metrics
                 if metric.name.startswith("theta_o_at_1_percent_under")
             ]
-    return [
+    ranges = [
         Metric(
             name="theta_o_at_1_percent_under_median_of_seeds", set=name,
             value=float(np.median(own)), lo=min(own), hi=max(own), n=len(own),
@@ -190,6 +195,7 @@ def _over_seeds(
         for name, own in values.items()
         if len(own) > 1
     ]  # fmt: skip
+    return result.model_copy(update={"metrics": (*result.metrics, *ranges), "seeds": sizes.seeds})
 
 
 def _draw(
@@ -308,10 +314,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = given.out or (None if given.quick else RESULTS_DIR)
     named = os.environ.get("NOVACRON_DATA_DIR")
     data_dir = Path(named) if named and not given.quick else None
-    result, pictures = run(QUICK if given.quick else FULL, data_dir, out, command)
-    if out is not None:
-        write_result(result, out)
-        write_page(result, pictures, out)
+    sizes = QUICK if given.quick else FULL
+    result, pictures = run(sizes, data_dir, out, command)
+    for more in range(2):
+        # The main seed is written before the others are fitted: a killed run leaves its figures.
+        result = over_seeds(result, sizes, data_dir) if more else result
+        if out is not None:
+            write_result(result, out)
+            write_page(result, pictures, out)
     print(render_markdown(result))  # noqa: T201 - the command's output
     return 0
 
