@@ -1,7 +1,7 @@
 """The parameter optimizer against all its baselines on held-out paths: `make bench-optimizer`.
 
 `python -m benchmarks.optimizer [--quick]` writes `results/optimizer.json`. Everything is simulated.
-The policies judged by five seeds come from this project's own PPO loop, the registered ones from
+The policies judged by several seeds come from this project's own PPO loop, the registered ones from
 RLlib; a parity run on one target puts both at equal steps.
 """
 
@@ -38,6 +38,7 @@ from novacron.models.policy.part import TargetPart
 from novacron.params.observations import OBSERVATIONS
 from ray_jobs.locations import runs_dir
 from ray_jobs.policy_config import PolicyTrainConfig, policy_config, world_sha256
+from ray_jobs.policy_rllib import NETWORK_FILE
 from ray_jobs.policy_training import policy_dir, policy_key
 from rl_envs.baselines.base import Controller
 from rl_envs.baselines.rules import RULES, HandRule
@@ -60,6 +61,7 @@ from rl_envs.learn.effects import QRegression
 
 PARITY_TARGET: Final = "acp_consensus"
 PROBES: Final = 20
+OWN: Final = "own PPO loop"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +75,7 @@ class Sizes:
     search_worlds: int
     gp_probes: int
     gp_worlds: int
+    gp_targets: tuple[str, ...]
     parity_steps: int
     own_steps: int | None
     """Interactions of the own loop's policies; None: those of the target's config."""
@@ -81,13 +84,13 @@ class Sizes:
 
 
 FULL: Final = Sizes(
-    targets=tuple(OBSERVATIONS), seeds=(0, 1, 2, 3, 4), worlds=1024, decisions=6,
-    search_worlds=48, gp_probes=10, gp_worlds=12, parity_steps=102_400, own_steps=None,
+    targets=tuple(OBSERVATIONS), seeds=(0, 1, 2), worlds=512, decisions=6, search_worlds=24,
+    gp_probes=10, gp_worlds=8, gp_targets=("amst_transport",), parity_steps=49_152, own_steps=None,
     with_rllib=True, calls=200,
 )  # fmt: skip
 QUICK: Final = Sizes(
     targets=("acp_consensus",), seeds=(0, 1), worlds=48, decisions=3, search_worlds=3,
-    gp_probes=0, gp_worlds=0, parity_steps=0, own_steps=8192, with_rllib=False, calls=3,
+    gp_probes=0, gp_worlds=0, gp_targets=(), parity_steps=0, own_steps=8192, with_rllib=False, calls=3,
 )  # fmt: skip
 
 
@@ -97,6 +100,8 @@ class Bench:
 
     sizes: Sizes
     cache: Path
+    oracles: Path
+    """Shared with the training job: an oracle plays the same worlds once."""
     world: str
 
     def config(self, target: str) -> PolicyTrainConfig:
@@ -131,7 +136,7 @@ def measure_target(bench: Bench, target: str) -> TargetResult:
     worlds = Worlds(target=target, worlds=sizes.worlds, decisions=sizes.decisions)
     oracle = oracle_run(
         replace(worlds, worlds=min(config.oracle_worlds, sizes.worlds)),
-        futures=config.oracle_futures, cache=bench.cache / "oracles", digest=bench.world,
+        futures=config.oracle_futures, cache=bench.oracles, digest=bench.world,
     )  # fmt: skip
     settings = fit_fixed(target, worlds=512 if sizes.with_rllib else 64)
     others = {each.name: play(each, worlds) for each in (settings.best, settings.per_class)}
@@ -143,16 +148,15 @@ def measure_target(bench: Bench, target: str) -> TargetResult:
         play(NetworkController(f"seed {i}", each.network), worlds) for i, each in enumerate(learnt)
     ]
     judged = judge(played, oracle, others)
-    main, trainer = learnt[0], "own PPO loop"
-    if sizes.with_rllib:
-        main, trainer = _registered(target, config, bench.world), "RLlib PPO"
+    registered = _registered(target, config, bench.world) if sizes.with_rllib else None
+    main, trainer = (learnt[0], OWN) if registered is None else (registered, "RLlib PPO")
     part, q_network = _assembled(target, main, config, trainer, bench)
     found = judged_metrics("policy", target, judged)
     found += change_metrics("policy", target, judged.changes)
     single = judge([play(NetworkController("rllib", main.network), worlds)], oracle, others)
     improvements = {"best static": judge([others["best_static"]], oracle, {}).improvement}
-    improvements |= {"policy, 5 seeds": judged.improvement}
-    if sizes.with_rllib:
+    improvements |= {"policy, all seeds": judged.improvement}
+    if registered is not None:
         found += judged_metrics("rllib_policy", target, single)
         improvements["policy, RLlib"] = single.improvement
     safe, safe_metrics = _guarded(target, part, worlds, oracle, others)
@@ -170,16 +174,18 @@ def measure_target(bench: Bench, target: str) -> TargetResult:
                float(np.median([each.env_steps / max(each.cpu_s, 1e-9) for each in learnt])),
                len(learnt), "RLlib beside")
     )  # fmt: skip
-    if sizes.with_rllib:
+    if registered is not None:
         rate = main.env_steps / main.cpu_s
         found.append(number("rllib_env_steps_per_cpu_s", target, rate, 1, "goal 7000"))
         found.append(number("rllib_training_cpu_s", target, main.cpu_s, 1, "goal 600"))
     return TargetResult(metrics=tuple(found), improvements=improvements, policies=learnt)
 
 
-def _registered(target: str, config: PolicyTrainConfig, world: str) -> Learnt:
-    """Return the network of the training job, trained now if it was not yet."""
+def _registered(target: str, config: PolicyTrainConfig, world: str) -> Learnt | None:
+    """Return the network of the training job; None where that has not finished."""
     folder = policy_dir(target, policy_key(target, config, world)) / "checkpoints"
+    if not (folder / NETWORK_FILE).is_file():
+        return None
     return by_rllib(target, config, folder)
 
 
@@ -257,7 +263,7 @@ def _searches(bench: Bench, target: str, main: Learnt) -> list[Metric]:
         (HillClimb(target, probes=PROBES), PROBES, sizes.search_worlds),
         (OptunaSearch(target, "tpe", probes=PROBES), PROBES, sizes.search_worlds),
     ]
-    if sizes.gp_probes:
+    if target in sizes.gp_targets:
         runs.append(
             (OptunaSearch(target, "gp", probes=sizes.gp_probes), sizes.gp_probes, sizes.gp_worlds)
         )
@@ -297,7 +303,7 @@ def parity_metrics(bench: Bench) -> list[Metric]:
     worlds = Worlds(target=PARITY_TARGET, worlds=sizes.worlds, decisions=3)
     oracle = oracle_run(
         replace(worlds, worlds=config.oracle_worlds), futures=config.oracle_futures,
-        cache=bench.cache / "oracles", digest=bench.world,
+        cache=bench.oracles, digest=bench.world,
     )  # fmt: skip
     mine: list[Learnt] = []
     theirs: list[Learnt] = []
@@ -366,7 +372,8 @@ def joint_metrics(bench: Bench, results: dict[str, TargetResult]) -> list[Metric
 def run(sizes: Sizes, *, cache: Path, directory: Path) -> BenchmarkResult:
     """Measure everything, target by target."""
     torch.set_num_threads(1)
-    bench = Bench(sizes=sizes, cache=cache, world=world_sha256())
+    oracles = runs_dir() / "policy" / "oracles" if sizes.with_rllib else cache / "oracles"
+    bench = Bench(sizes=sizes, cache=cache, oracles=oracles, world=world_sha256())
     results = {}
     for target in sizes.targets:
         results[target] = measure_target(bench, target)
@@ -396,8 +403,9 @@ def run(sizes: Sizes, *, cache: Path, directory: Path) -> BenchmarkResult:
 
 NOTES: Final = (
     "Simulated: nothing here was measured on a network. Test paths were never trained on.",
-    "policy_*: five seeds of this project's PPO loop with the config of each target; rllib_policy_*, "
-    "guarded_* and searches: the one RLlib policy that is registered.",
+    "policy_*: three seeds of this project's PPO loop with the config of each target; rllib_policy_*, "
+    "guarded_* and searches: the one RLlib policy of the training job; where rllib_policy_* is missing "
+    "for a target, that job had not finished, and the loop's first seed stands in.",
     "An improvement is 1 - exp(-mean gain in nats), the share by which the weighted geometric mean of "
     "the objective's costs is lower. Intervals resample whole paths, and seeds where there are several.",
     "The oracle knows the hidden state and maximises the mean over drawn futures; it does not know the "

@@ -89,6 +89,10 @@ class GuardedController(BaseController):
         self._correction_N = np.zeros(len(decisions))
         if trying.any():
             self._run_canaries(observation_NO, before_ND, decisions, trying)
+        changed = (before_ND != self._shipped_ND).any(axis=1)
+        still = np.array([decision.action == "hold" for decision in decisions])
+        if (changed & still).any():
+            self._check_control_group(observation_NO, before_ND, changed & still)
         in_force = np.stack([guard.in_force_D for guard in self._guards])
         return encode_values(self._env.target.group, in_force).astype(np.float32)
 
@@ -116,8 +120,27 @@ class GuardedController(BaseController):
             verdict = self._guards[row].judge(float(measured[0][row]), float(measured[1][row]))
             self._count(verdict.action, verdict.reason)
             during = before_N[row] + self._config.canary_share * (tried_N[row] - before_N[row])
-            final = tried_N[row] if verdict.action == "apply" else before_N[row]
+            final = {"apply": tried_N[row], "revert": 0.0}.get(verdict.action, before_N[row])
             self._correction_N[row] = time_share[row] * (during - final)
+
+    def _check_control_group(
+        self, observation_NO: Float32, before_ND: FloatArray, checked: BoolArray
+    ) -> None:
+        """Measure what stays in force for a canary's time, and take it back where it loses."""
+        group = self._env.target.group
+        [gain_N] = self._env.peek_rewards(encode_values(group, before_ND).astype(np.float32)[None])
+        measured = gain_N + MEASURED_SD_NATS * self._rng.standard_normal(len(gain_N))
+        verdicts = {
+            int(row): self._guards[row].watch({}, float(measured[row]))
+            for row in np.flatnonzero(checked)
+        }
+        after_ND = np.stack([guard.in_force_D for guard in self._guards])
+        [final_N] = self._env.peek_rewards(encode_values(group, after_ND).astype(np.float32)[None])
+        time_share = self._time_share(observation_NO)
+        for row, verdict in verdicts.items():
+            if verdict.action == "revert":
+                self._count("revert", "lost against the control group early in the interval")
+                self._correction_N[row] = time_share[row] * (gain_N[row] - final_N[row])
 
     def _time_share(self, observation_NO: Float32) -> FloatArray:
         """Return the share of the interval that a canary takes on each path."""

@@ -30,13 +30,13 @@ class GuardConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    slew_octaves: float = Field(3.0, gt=0)
+    slew_octaves: float = Field(2.0, gt=0)
     """Furthest a whole-number knob on a log scale moves in one decision."""
     slew_share: float = Field(0.5, gt=0, le=1)
     """Furthest any other number moves in one decision, as a share of its range."""
     min_gain_nats: float = Field(0.02, ge=0)
     """Gain over the defaults that must be expected before a setting is tried at all."""
-    canary_margin_nats: float = Field(0.10, ge=0)
+    canary_margin_nats: float = Field(0.15, ge=0)
     """Gain over the defaults that a canary must measure."""
     canary_share: float = Field(0.05, gt=0, le=1)
     """Share of the traffic that a canary gets."""

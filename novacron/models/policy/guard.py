@@ -89,14 +89,14 @@ class Guard:
         if advice.is_unfamiliar:
             return self._fall_back("telemetry is unlike what the policy was trained on")
         if advice.broken_limits:
-            return self._fall_back("would break: " + ", ".join(advice.broken_limits))
+            return self._stay("would break: " + ", ".join(advice.broken_limits))
         if not np.isfinite(advice.values_D).all():
             return self._fall_back("the policy answered with a number that is not finite")
         if self.waiting > 0:
             self.waiting -= 1
             return self._decided("hold", "cooling down", self.in_force_D)
         if advice.gain_nats < self.config.min_gain_nats:
-            return self._fall_back("no gain over the defaults is expected")
+            return self._stay("no gain over the defaults is expected")
         candidate_D = self._slewed(self._in_range(advice.values_D))
         if np.array_equal(candidate_D, self.in_force_D):
             return self._decided("hold", "already in force", self.in_force_D)
@@ -125,6 +125,8 @@ class Guard:
         is_shipped = np.array_equal(self.in_force_D, self.shipped_D)
         needed = self.config.canary_margin_nats if is_shipped else in_force_gain_nats
         if not canary_gain_nats > max(needed, self.config.canary_margin_nats):
+            if in_force_gain_nats < -self.config.trip_loss_nats:
+                return self._take_back(f"measured {in_force_gain_nats:.3f} nats beside a canary")
             self.waiting = 0 if not is_shipped else self.config.cool_down_decisions
             return self._decided("hold", "the canary did not gain enough", self.in_force_D)
         self.in_force_D = candidate_D
@@ -146,6 +148,9 @@ class Guard:
         if not trouble:
             self.good_D = self.in_force_D
             return self._decided("hold", "went well", self.in_force_D)
+        return self._take_back(trouble)
+
+    def _take_back(self, trouble: str) -> Decision:
         known = self.good_D if not np.array_equal(self.good_D, self.in_force_D) else self.shipped_D
         # What was good before the present trouble may be its cause: the next step is the default.
         self.good_D = self.shipped_D.copy()
@@ -193,6 +198,17 @@ class Guard:
                 reach = self.config.slew_share * (knob.high - knob.low)
                 limited[column] = np.clip(values_D[column], now - reach, now + reach)
         return self._in_range(limited)
+
+    def _stay(self, reason: str) -> Decision:
+        """Refuse a proposal; what a canary accepted stays in force, trip wires watch it.
+
+        Going back to the defaults for every poor proposal costs more than it saves: a change of
+        codec drains the pipeline, and page versions are gone.
+        """
+        accepted = self.needs_canary and not np.array_equal(self.in_force_D, self.shipped_D)
+        if accepted:
+            return self._decided("hold", reason, self.in_force_D)
+        return self._fall_back(reason)
 
     def _fall_back(self, reason: str) -> Decision:
         self.in_force_D = self.shipped_D.copy()

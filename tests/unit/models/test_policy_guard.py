@@ -72,9 +72,7 @@ def test_default_against_itself_is_never_applied():
     ("facts", "reason"),
     [
         ({"is_unfamiliar": True}, "unlike what the policy was trained on"),
-        ({"broken_limits": ("cost increase below 0.1",)}, "cost increase"),
-        ({"gain_nats": 0.0}, "no gain"),
-        ({"gain_nats": -0.5}, "no gain"),
+        ({"values": np.full(4, np.nan)}, "not finite"),
     ],
 )
 def test_bad_advice_brings_back_the_defaults_with_the_reason(facts, reason):
@@ -88,6 +86,35 @@ def test_bad_advice_brings_back_the_defaults_with_the_reason(facts, reason):
     assert reason in decision.reason
     assert np.array_equal(watcher.in_force_D, SHIPPED)
     assert watcher.history[-1] == decision
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"broken_limits": ("cost increase below 0.1",)}, {"gain_nats": 0.0}, {"gain_nats": -0.5}],
+)
+def test_poor_proposal_keeps_what_a_canary_accepted_and_else_the_defaults(facts):
+    tried, fresh, unwatched = guard(), guard(), guard(needs_canary=False)
+    tried.propose(advice())
+    tried.judge(0.5)
+    unwatched.propose(advice())
+
+    decisions = [each.propose(advice(**facts)) for each in (tried, fresh, unwatched)]
+
+    assert [each.action for each in decisions] == ["hold", "default", "default"]
+    assert np.array_equal(tried.in_force_D, BETTER)
+    assert np.array_equal(unwatched.in_force_D, SHIPPED)
+
+
+def test_canary_that_shows_the_setting_in_force_losing_takes_it_back():
+    watcher = guard()
+    watcher.propose(advice())
+    watcher.judge(0.5)
+    watcher.propose(advice(SHIPPED * 1.0))
+
+    verdict = watcher.judge(-0.3, in_force_gain_nats=-0.4)
+
+    assert verdict.action == "revert"
+    assert np.array_equal(watcher.in_force_D, SHIPPED)
 
 
 def test_numbers_that_are_not_finite_bring_back_the_defaults():
