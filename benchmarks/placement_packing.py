@@ -6,6 +6,7 @@ Three sets: Azure V1 (hosts supplied), Alibaba GPU 2023 (its own nodes, fewer th
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -26,7 +27,7 @@ from novacron.models.placement.fitted import PlacementModels
 from novacron.models.placement.lifetimes import LifetimeModel
 from novacron.models.placement.packing import Gate
 from novacron.models.placement.replay import Nodes, Replayed, Rule
-from novacron.models.placement.scoring import Packed, gain_share, pack_cluster
+from novacron.models.placement.scoring import gain_share, pack_cluster
 from novacron.models.placement.training import (
     Followed,
     Times,
@@ -143,13 +144,10 @@ def pack(one: PackedSet, seed: int, kept: Keep) -> dict[str, Any]:
         lifetimes=LifetimeModel(lightgbm.Booster(model_str=trained["text"]), one.config),
         gate=Gate(rule=rule, scale_s=scale_s, least_gain=least_gain),
     )
-    packed = [
-        kept(
-            f"{one.name}_{number}",
-            lambda part=part: _told_all(pack_cluster(part, models, one.times, RULES, seed)),
-        )
-        for number, part in enumerate(one.parts)
-    ]
+    packed = []
+    for number, part in enumerate(one.parts):
+        measure = partial(_pack_one, part, models, one.times, seed)
+        packed.append(kept(f"{one.name}_{number}", measure))
     return {
         "set": one.name,
         "gate": trained["gate"],
@@ -170,7 +168,8 @@ def _train(one: PackedSet) -> dict[str, Any]:
     }
 
 
-def _told_all(packed: Packed) -> dict[str, Any]:
+def _pack_one(part: Followed, models: PlacementModels, times: Times, seed: int) -> dict[str, Any]:
+    packed = pack_cluster(part, models, times, RULES, seed)
     return {
         "checked": packed.checked,
         "infeasible": packed.infeasible,
@@ -229,7 +228,8 @@ def packing_metrics(found: Mapping[str, Any], rng: np.random.Generator) -> list[
         return np.array([each[name] for each in rules[rule]], dtype=np.float64)
 
     oracle_N = np.minimum(column("oracle_buckets", "active"), column("oracle_linear", "active"))
-    active = {rule: column(rule, "active") for rule in RULES} | {"lifetime_oracle": oracle_N}
+    active: dict[str, Floats] = {rule: column(rule, "active") for rule in RULES}
+    active["lifetime_oracle"] = oracle_N
     best_N, each_N = active["best_fit"], np.arange(len(oracle_N))
     metrics = []
     for rule, active_N in active.items():
