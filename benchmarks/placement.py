@@ -83,7 +83,9 @@ class Amounts:
 
     config: PlacementConfig
     share: float
-    """Of the requests of each set."""
+    """Of the requests of Azure V1 and DLRM that are replayed."""
+    gpu_share: float
+    """Of the pods and nodes of Alibaba GPU 2023, the smallest set."""
     small_clusters: int
     intensities: tuple[float, ...]
     jobs: int
@@ -96,7 +98,8 @@ class Amounts:
 
 FULL: Final = Amounts(
     config=PlacementConfig(),
-    share=1.0,
+    share=0.5,
+    gpu_share=1.0,
     small_clusters=3,
     intensities=(1.0, 2.0, 3.0),
     jobs=360,
@@ -112,6 +115,7 @@ QUICK: Final = Amounts(
         lifetimes=LifetimeConfig(rounds=10, clusters=3),
     ),
     share=0.05,
+    gpu_share=0.2,
     small_clusters=2,
     intensities=(1.0,),
     jobs=300,
@@ -162,7 +166,7 @@ def both_stages(
     """Return where packing is kept, and where everything else is: each under its own code."""
     room, own = ROOT / "novacron" / "models" / "placement", ROOT / "benchmarks"
     packing = [*(room / f"{name}.py" for name in PACKING_CODE), own / "placement_packing.py"]
-    sizes = (amounts.config.lifetimes, amounts.share, amounts.small_clusters)
+    sizes = (amounts.config.lifetimes, amounts.share, amounts.gpu_share, amounts.small_clusters)
     rest = sorted(room.glob("*.py"))
     rest += [own / "placement_contention.py", own / "placement_decisions.py"]
     return (
@@ -194,7 +198,7 @@ def packing_stages(amounts: Amounts, data_dir: Path, stages: Stages) -> list[dic
     small = half_trained(lifetimes, amounts.small_clusters)
     sets: dict[str, Callable[[], PackedSet]] = {
         "azure": lambda: azure_set(data_dir, lifetimes, amounts.share),
-        "gpu": lambda: gpu_set(data_dir, small, amounts.share),
+        "gpu": lambda: gpu_set(data_dir, small, amounts.gpu_share),
         "dlrm": lambda: dlrm_set(data_dir, small, amounts.share),
     }
     return [pack(make(), lifetimes.seed, stages.get) for make in sets.values()]
