@@ -199,7 +199,4 @@ def _ask(optimizer: WorkloadOptimizer, world: World, state: NodeState, job: int)
     same = world.work.take(np.full(len(fleet), job))
     for name, value_H in pair_factors(state, same).items():
         fleet.set_factor(name, value_H)
-    answer = optimizer.optimize(workload_of(world.work, job), fleet)
-    if answer.best is None:
-        raise RuntimeError(f"the optimizer found no node: {answer.none_feasible_because}")
-    return int(answer.best.node_id[1:])
+    return int(optimizer.rank(workload_of(world.work, job), fleet)[0][1:])

@@ -155,8 +155,7 @@ def _without(asked: Workload, name: str) -> Workload:
 
 
 def _first(optimizer: WorkloadOptimizer, asked: Workload, fleet: Fleet) -> str:
-    best = optimizer.optimize(asked, fleet).best
-    return "" if best is None else best.node_id
+    return (*optimizer.rank(asked, fleet), "")[0]
 
 
 GOAL_MS: Final = {1000: 10, 10_000: 100}

@@ -61,8 +61,8 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 DLRM_HOST: Final = (192.0, 1920.0, 4000.0, RDMA_MBPS, 2.0)
 """vCPU, GiB, GiB of disk, Mbps of RDMA, devices: the trace names no hosts."""
-GPU_NODE_SHARE: Final = 0.6
-"""All requests at once ask for less than all nodes have; that many nodes are kept."""
+GPU_NODES: Final = 8
+"""For each cluster: few pods live at once, so few nodes are kept, to make room scarce."""
 _DLRM_HOSTS: Final = 1500
 _LEAST_GAIN: Final = 0.002
 """Where even the oracle saves less than this share of nodes there is nothing to have a share of."""
@@ -93,15 +93,14 @@ def azure_set(data_dir: Path, config: LifetimeConfig, share: float) -> PackedSet
 
 
 def gpu_set(data_dir: Path, config: LifetimeConfig, share: float) -> PackedSet:
-    """Deal pods and nodes out to clusters; `share` keeps that many of both."""
+    """Deal pods out to clusters of `GPU_NODES` nodes that have GPUs; `share` keeps that many pods."""
     frame = adapt_gpu_nodes(data_dir).table.to_pandas()
     total_HR = np.zeros((len(frame), 5))
     total_HR[:, 0], total_HR[:, 1] = frame.cpu_milli / 1000, frame.mem_mib / 1024
     total_HR[:, 4] = frame.gpus
     rng = np.random.default_rng(config.seed)
-    kept_HR = total_HR[
-        rng.permutation(len(total_HR))[: int(share * GPU_NODE_SHARE * len(total_HR))]
-    ]
+    with_gpus = np.flatnonzero(total_HR[:, 4] > 0)
+    kept_HR = total_HR[rng.permutation(with_gpus)[: GPU_NODES * config.clusters]]
     requests = gpu_requests(data_dir)
     # A handful of pods are older by months than all others.
     requests = requests.take(requests.arrived_s >= np.quantile(requests.arrived_s, 0.01))

@@ -143,14 +143,7 @@ class WorkloadOptimizer:
             UnknownNameError: A factor or field has no such name.
         """
         models = self.models
-        asked = read_workload(workload)
-        state = nodes if isinstance(nodes, ClusterState) else None
-        if state is not None and at_s is None:
-            raise OutOfRangeError(field="at_s", got=None, expected="the time, in seconds")
-        if isinstance(nodes, Fleet):
-            fleet = nodes
-        else:
-            fleet = state.fleet if state is not None else Fleet.read(nodes)  # type: ignore[arg-type]
+        asked, fleet, state = _read(workload, nodes, at_s)
         filtered = filter_nodes(fleet, asked)
         rows_C = np.flatnonzero(filtered.feasible_H)
         if not len(rows_C):
@@ -159,6 +152,25 @@ class WorkloadOptimizer:
         order_S, decided_by, fallback = ranking.order(state, at_s)
         candidates = tuple(ranking.candidates(order_S[: models.config.candidates], filtered))
         return self._answer(asked, filtered, candidates, len(order_S), decided_by, fallback)
+
+    def rank(
+        self,
+        workload: Workload | Mapping[str, Any],
+        nodes: Fleet | ClusterState | Iterable[Mapping[str, Any]],
+        *,
+        at_s: float | None = None,
+    ) -> tuple[str, ...]:
+        """Return the scored nodes that satisfy every constraint, best first, without reasons.
+
+        For simulations that ask often; arguments and errors are those of `optimize`.
+        """
+        asked, fleet, state = _read(workload, nodes, at_s)
+        rows_C = np.flatnonzero(filter_nodes(fleet, asked).feasible_H)
+        if not len(rows_C):
+            return ()
+        ranking = _Ranking(self.models, fleet, asked, rows_C)
+        order_S, _, _ = ranking.order(state, at_s)
+        return tuple(fleet.node_ids[row] for row in ranking.rows_C[order_S])
 
     def _answer(
         self,
@@ -189,6 +201,19 @@ class WorkloadOptimizer:
             valid_until=made_at + timedelta(seconds=config.valid_s),
             features_hash=self.features_hash,
         )
+
+
+def _read(
+    workload: Workload | Mapping[str, Any],
+    nodes: Fleet | ClusterState | Iterable[Mapping[str, Any]],
+    at_s: float | None,
+) -> tuple[Workload, Fleet, ClusterState | None]:
+    asked = read_workload(workload)
+    if isinstance(nodes, ClusterState):
+        if at_s is None:
+            raise OutOfRangeError(field="at_s", got=None, expected="the time, in seconds")
+        return asked, nodes.fleet, nodes
+    return asked, nodes if isinstance(nodes, Fleet) else Fleet.read(nodes), None
 
 
 class _Ranking:

@@ -68,6 +68,17 @@ def test_the_reasons_of_every_candidate_add_up_to_its_score():
             assert told + one.other_factors + one.soft == pytest.approx(one.score.value, abs=1e-9)
 
 
+def test_ranking_alone_gives_the_order_of_the_answer():
+    made = optimizer()
+
+    answer = made.optimize(workload(max_latency_ms=12), NODES)
+
+    ranked = made.rank(workload(max_latency_ms=12), NODES)
+    assert ranked[:3] == tuple(one.node_id for one in answer.candidates)
+    assert len(ranked) == answer.scored
+    assert made.rank(workload(cpu_cores=500), NODES) == ()
+
+
 def test_reasons_are_those_of_the_node_and_not_of_the_fleet():
     candidates = optimizer().optimize(workload(), NODES).candidates
 
