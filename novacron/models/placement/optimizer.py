@@ -20,12 +20,13 @@ from novacron.models.placement.answers import (
     Reason,
 )
 from novacron.models.placement.bundle_files import load_models
-from novacron.models.placement.checker import NodeFacts, violations
+from novacron.models.placement.checker import violations
 from novacron.models.placement.cluster import ClusterState
 from novacron.models.placement.columns import RAW, placement_fingerprint, request_rows
 from novacron.models.placement.config import PlacementConfig
 from novacron.models.placement.constraints import Filtered, filter_nodes
 from novacron.models.placement.factors import PLACE
+from novacron.models.placement.facts import facts_of
 from novacron.models.placement.fitted import NAME, PlacementModels
 from novacron.models.placement.fleet import Fleet
 from novacron.models.placement.outcomes import in_units, target_weights
@@ -375,29 +376,4 @@ class _Ranking:
 def _estimate(value: float, low: float, high: float, coverage: float, unit: str) -> Estimate:
     return Estimate(
         value=float(value), lower=float(low), upper=float(high), coverage=coverage, unit=unit
-    )
-
-
-def facts_of(fleet: Fleet, row: int) -> NodeFacts:
-    """Return what is free on a node, and what is known of it, for the independent checker."""
-
-    def known(value: float) -> float | None:
-        return None if np.isnan(value) else float(value)
-
-    def factor(name: str) -> float | None:
-        return known(fleet.factor_HF[row, PLACE[name]])
-
-    free_R = fleet.free_HR[row]
-    return NodeFacts(
-        node_id=fleet.node_ids[row],
-        cpu_cores=float(free_R[0]),
-        memory_gb=float(free_R[1]),
-        storage_gb=known(free_R[2]),
-        network_mbps=known(free_R[3]),
-        gpu_devices=tuple(fleet.device_HD[row].tolist()),
-        region=str(fleet.region_H[row]),
-        physical_security_level=factor("physical_security_level"),
-        network_security=factor("network_security"),
-        network_latency_ms=factor("network_latency"),
-        operational_cost=factor("operational_cost"),
     )

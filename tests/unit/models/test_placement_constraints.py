@@ -7,8 +7,8 @@ from tiny_placement import node, workload
 from novacron.errors import InvalidInputError, OutOfRangeError, SchemaError, UnknownNameError
 from novacron.models.placement.checker import Ledger, NodeFacts, violations
 from novacron.models.placement.constraints import filter_nodes
+from novacron.models.placement.facts import facts_of
 from novacron.models.placement.fleet import Fleet
-from novacron.models.placement.optimizer import facts_of
 from novacron.models.placement.workload import read_workload
 
 
