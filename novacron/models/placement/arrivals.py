@@ -146,7 +146,8 @@ def dlrm_requests(data_dir: Path) -> Requests:
         amount_NR=amount_NR,
         batch_N=np.arange(len(frame), dtype=np.int64),
         gpus_N=frame.gpu_request.to_numpy(np.int64),
-        app_N=pd.factorize(frame.app)[0].astype(np.int64),
+        # The limit is that of one role of an application.
+        app_N=pd.factorize(frame.app + " " + frame.role)[0].astype(np.int64),
         max_per_node_N=frame.max_per_node.fillna(0).to_numpy(np.int64),
         cut_s=float(frame.deleted_s.max()),
     )

@@ -43,7 +43,7 @@ def fit_lightgbm(
     settings: dict[str, Any] = {
         "objective": "regression",
         "max_depth": config.depth,
-        "num_leaves": min(2**config.depth, 63),
+        "num_leaves": min(2**config.depth, 24),
         "learning_rate": config.learning_rate,
         "min_data_in_leaf": 10,
         "feature_fraction": 0.7,

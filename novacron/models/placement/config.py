@@ -54,11 +54,11 @@ class OutcomeConfig(BaseModel):
     """Placements whose outcome is simulated; a fifth each calibrates and tests."""
     absent_ratio: float = Field(default=0.15, ge=0, lt=1)
     """Share of optional factors that are hidden in training, as callers do not give all."""
-    performance: BoostingConfig = BoostingConfig(trees=120, depth=5)
+    performance: BoostingConfig = BoostingConfig(trees=150, depth=4)
     """MultiOutput gradient boosting: throughput, latency, reliability."""
-    resource: BoostingConfig = BoostingConfig(trees=150, depth=8)
+    resource: BoostingConfig = BoostingConfig(trees=150, depth=6)
     """LightGBM: resource efficiency."""
-    power: BoostingConfig = BoostingConfig(trees=120, depth=5)
+    power: BoostingConfig = BoostingConfig(trees=150, depth=4)
     """Gradient boosting: power."""
     coverage: float = Field(default=0.9, gt=0.5, lt=1)
     """Nominal share of outcomes inside the intervals."""
@@ -103,7 +103,7 @@ class PlacementConfig(BaseModel):
     lifetimes: LifetimeConfig = LifetimeConfig()
     candidates: int = Field(default=5, ge=1, le=100)
     """Most candidates in an answer."""
-    scored: int = Field(default=64, ge=1, le=10_000)
+    scored: int = Field(default=48, ge=1, le=10_000)
     """Most feasible nodes that the learned models score: half the best by packing, half the least
     loaded; the others are counted in the answer."""
     horizon_s: float = Field(default=3600.0, gt=0, le=31 * 86_400)

@@ -279,7 +279,7 @@ class Replay:
             state.taken[number] = fits_D[np.argsort(free_D[fits_D], kind="stable")][:gpus]
             state.device_HD[node, state.taken[number]] -= share
         app = int(requests.app_N[number])
-        if requests.max_per_node_N[number]:
+        if app >= 0:
             state.apps.setdefault(app, np.zeros(len(state.count_H), dtype=np.int64))[node] += 1
         self._count(node, 1, amount_R)
         state.node_N[number], state.alive_N[number] = node, True
@@ -300,7 +300,7 @@ class Replay:
             if number in state.taken:
                 share = amount_R[4] / requests.gpus_N[number]
                 state.device_HD[node, state.taken.pop(number)] += share
-            if requests.max_per_node_N[number]:
+            if requests.app_N[number] >= 0:
                 state.apps[int(requests.app_N[number])][node] -= 1
             state.alive_N[number] = False
             self._count(node, -1, amount_R)
