@@ -17,6 +17,9 @@ from benchmarks.serving.load import Load
 
 OURS: Final = "novacron"
 GRPC: Final = "novacron_grpc"
+LISTENER: Final = "raw_listener"
+OWN: Final = (OURS, "gateway_uvicorn", LISTENER, GRPC)
+"""The endpoint, its gateway under uvicorn, its data plane behind a plain socket, and gRPC."""
 _MANY: Final = "1,000 rows, 4 connections"
 _ONE: Final = "1 row, 64 connections"
 
@@ -149,18 +152,13 @@ def _of_group(server: str, case: str, runs: Sequence[Measured]) -> list[Metric]:
 
 def _against_peers(groups: Mapping[tuple[str, str], Sequence[Measured]]) -> list[Metric]:
     metrics = []
-    for (server, case), runs in groups.items():
-        own = groups.get((OURS, case))
-        if own is None or server in (OURS, GRPC):
-            continue
-        label = f"{OURS} against {server}: {case}"
-        pairs = {
-            "cpu_times_cheaper": ([x.cpu_ratio for x in own], [x.cpu_ratio for x in runs]),
-            "requests_times_more": ([x.rate_ratio for x in own], [x.rate_ratio for x in runs]),
-            "p99_times_lower": ([1 / x.p99_ratio for x in own], [1 / x.p99_ratio for x in runs]),
-        }
-        metrics += [_quotient(name, label, mine, theirs, server)
-                    for name, (mine, theirs) in pairs.items()]  # fmt: skip
+    for own_name in OWN:
+        for (server, case), runs in groups.items():
+            own = groups.get((own_name, case))
+            # Of this project's own, only the endpoint is compared with the bare listener.
+            if own is None or (server in OWN and (own_name, server) != (OURS, LISTENER)):
+                continue
+            metrics += _pair(f"{own_name} against {server}: {case}", own, runs, server)
     for case in (_ONE, _MANY):
         own, over_grpc = groups.get((OURS, case)), groups.get((GRPC, case))
         if own and over_grpc:
@@ -174,6 +172,17 @@ def _against_peers(groups: Mapping[tuple[str, str], Sequence[Measured]]) -> list
                 )
             )
     return metrics
+
+
+def _pair(
+    label: str, own: Sequence[Measured], other: Sequence[Measured], server: str
+) -> list[Metric]:
+    pairs = {
+        "cpu_times_cheaper": ([x.cpu_ratio for x in own], [x.cpu_ratio for x in other]),
+        "requests_times_more": ([x.rate_ratio for x in own], [x.rate_ratio for x in other]),
+        "p99_times_lower": ([1 / x.p99_ratio for x in own], [1 / x.p99_ratio for x in other]),
+    }
+    return [_quotient(name, label, mine, theirs, server) for name, (mine, theirs) in pairs.items()]
 
 
 def _shares(
