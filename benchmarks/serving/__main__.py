@@ -158,7 +158,7 @@ def measure_all(bench: Bench, home: Path, only: Sequence[str]) -> None:
     python_home = os.environ["HOME"]
     for name, measure in parts.items():
         if only and name not in only and not bench.is_done(name):
-            bench.missing.append(f"{name} was not measured: it was not asked for")
+            bench.missing.append(f"{name} was not measured in this run.")
             continue
         if name in RAY_PARTS and not (bench.work / "registry").exists():
             ours.prepare_environment(bench.work / "home", bench.work / "model.txt")
@@ -207,7 +207,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             measure_all(bench, home, [one for one in given.only.split(",") if one])
         in_process = in_process_cpu_s(work, repeats=20)
-        result = to_result(bench.measured, in_process, bench.facts, bench.missing, command=COMMAND)
+        result = to_result(
+            bench.measured,
+            in_process,
+            bench.facts,
+            bench.missing,
+            command=f"{COMMAND} --rounds {rounds} --seconds {seconds:g}",
+        )
     path = write_result(result, given.out)
     if not bench.missing:
         shutil.rmtree(store, ignore_errors=True)
