@@ -29,6 +29,7 @@ from benchmarks.results_format import (
 from novacron.errors import DatasetNotFoundError
 from novacron.models.bundles import load_bundle
 from novacron.models.capacity.bundle import SHIPPED
+from novacron.models.capacity.history import DAY_S
 from novacron.models.capacity.model import CapacityModel
 from novacron.models.capacity.planner import CapacityPlanner
 from novacron.telemetry.datasets.demand import DAILY_HORIZON, DEMAND_FILES, Demand, load_demand
@@ -58,7 +59,8 @@ NOTES: Final = (
     "last horizon of the history, both chosen among those of statsmodels. They are not given logarithms.",
     "Crossings: thresholds are .95, 1, 1.05, 1.15 and 1.3 times the largest value of the last four weeks; "
     "those below the newest value are left out. Dates are judged where the threshold was reached; a date "
-    "beyond the horizon counts as the horizon.",
+    "beyond the horizon counts as the horizon. Plans and the endpoint work on days. On hours the simulated "
+    "courses reach thresholds too often: those figures are shown, and nothing that is served rests on them.",
     "share_within_10_percent := share of steps with |actual - forecast| <= 0.1 actual, what older "
     "documents call accuracy; it says more of the series than of the model.",
     "cpu_seconds_per_series: whole plans (fits, trials, paths) of two years of generated days.",
@@ -102,7 +104,7 @@ def _cost(model: CapacityModel, series: int) -> Metric:
         spent.append(_cpu_s() - before)
     used = np.array(spent[1:])  # the first also loads the libraries
     return Metric(
-        name="cpu_seconds_per_series", set="two years of days", value=float(used.mean()),
+        name="cpu_seconds_per_series", set="two_years_of_days", value=float(used.mean()),
         lo=float(used.min()), hi=float(used.max()), n=used.size, baseline="lo and hi are the range",
     )  # fmt: skip
 
@@ -111,7 +113,7 @@ def _thousand(cost: Metric) -> Metric:
     """Say what that makes of 1,000 series on two cores, which is what a planning job is asked for."""
     minutes = 1000 * cost.value / 2 / 60
     return Metric(
-        name="minutes_per_1000_series", set="two years of days, two cores", value=minutes, n=cost.n,
+        name="minutes_per_1000_series", set="two_years_of_days", value=minutes, n=cost.n,
         baseline="cpu_seconds_per_series x 1000 / 2 cores; goal 15",
     )  # fmt: skip
 
@@ -154,7 +156,8 @@ def write(measured: Measured, *, command: str, data: str, directory: Path) -> Pa
     )
     draw_fans(measured.records, fans)
     draw_ratios(measured.metrics, ratios)
-    draw_crossings(all_cases(measured.records, SEED), crossings)
+    on_days = [one for one in measured.records if one.history.step_s == DAY_S]
+    draw_crossings(all_cases(on_days, SEED), crossings)
     write_report(
         result,
         _sections(result, fans, ratios, crossings),
@@ -202,7 +205,7 @@ def _sections(result: BenchmarkResult, fans: Path, ratios: Path, crossings: Path
             ),
             metrics=crossing,
             pictures=(
-                Picture(path=crossings, caption="Reliability, and errors of the date in days."),
+                Picture(path=crossings, caption="On days: reliability, and errors of the date."),
             ),
         ),
         Section(title="By set", metrics=whole, sets=tuple(one for one in sets if one != MIX)),

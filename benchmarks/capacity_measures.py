@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.capacity_crossings import CrossingCase, crossing_cases, date_errors
 from benchmarks.capacity_forecasts import OWN, Record
 from benchmarks.results_format import Metric
+from novacron.models.capacity.history import DAY_S, HOUR_S
 from novacron.models.capacity.scoring import (
     OriginScore,
     mase_by_group,
@@ -19,6 +20,8 @@ from novacron.models.capacity.scoring import (
 from novacron.models.metrics import Interval, group_ratio
 
 MIX: Final = "mix"
+GRIDS: Final = {"days": DAY_S, "hours": HOUR_S}
+"""Crossings are judged apart: plans are made on days."""
 RIVALS: Final = ("prophet_default", "auto_ets", "auto_theta")
 _TITLES: Final = {
     "prophet_default": "default Prophet",
@@ -52,7 +55,10 @@ def measure(records: Sequence[Record], seed: int) -> list[Metric]:
         chosen = [one for one in records if name in (MIX, one.demand.set)]
         found += _skill(chosen, name, rng)
     found += _wins(records, rng)
-    found += _crossings(records, seed, rng)
+    for where, step_s in GRIDS.items():
+        chosen = [one for one in records if one.history.step_s == step_s]
+        if chosen:
+            found += _crossings(chosen, where, seed, rng)
     return found
 
 
@@ -139,7 +145,9 @@ def all_cases(records: Sequence[Record], seed: int) -> list[CrossingCase]:
     return [case for one in records for case in crossing_cases(one, seed)]
 
 
-def _crossings(records: Sequence[Record], seed: int, rng: np.random.Generator) -> list[Metric]:
+def _crossings(
+    records: Sequence[Record], where: str, seed: int, rng: np.random.Generator
+) -> list[Metric]:
     cases = all_cases(records, seed)
     names = list(dict.fromkeys(one.group for one in cases))
     group_N = np.array([names.index(one.group) for one in cases])
@@ -151,13 +159,13 @@ def _crossings(records: Sequence[Record], seed: int, rng: np.random.Generator) -
     own = brier(lambda one: one.probability)
     inside = np.array([one.low_days <= one.actual_days <= one.high_days for one in cases])
     found = [
-        _metric("crossing_brier_ratio_to_past_share", MIX,
+        _metric("crossing_brier_ratio_to_past_share", where,
                 group_ratio(own, brier(lambda one: one.past_share), group_N, rng),
                 "share of past horizons that reached it"),
-        _metric("crossing_brier_ratio_to_weekday_mean", MIX,
+        _metric("crossing_brier_ratio_to_weekday_mean", where,
                 group_ratio(own, brier(lambda one: float(np.isfinite(one.plain_days))), group_N, rng),
                 "whether the weekday mean reaches it"),
-        _metric("crossing_date_coverage_80", MIX,
+        _metric("crossing_date_coverage_80", where,
                 group_ratio(inside.astype(float), np.ones(len(cases)), group_N, rng),
                 "0.8 nominal, at least: dates are whole steps, and none is a date"),
     ]  # fmt: skip
@@ -167,8 +175,8 @@ def _crossings(records: Sequence[Record], seed: int, rng: np.random.Generator) -
         theirs = date_errors(cases, name)
         found.append(
             _metric(f"crossing_date_error_ratio_to_{'weekday_mean' if name == 'plain_days' else 'prophet_default'}",
-                    MIX, group_ratio(errors, theirs, reached_N, rng), title)
+                    where, group_ratio(errors, theirs, reached_N, rng), title)
         )  # fmt: skip
     mean = group_ratio(errors, np.ones(errors.size), reached_N, rng)
-    found.append(_metric("crossing_date_error_days", MIX, mean, "mean, where it was reached"))
+    found.append(_metric("crossing_date_error_days", where, mean, "mean, where it was reached"))
     return found

@@ -18,9 +18,9 @@ _SHOWN: Final = 6
 
 def draw_fans(records: Sequence[Record], path: Path) -> None:
     """Draw the newest origin of one series of each set, and default Prophet beside it."""
-    newest = {one.demand.set: one for one in records}
-    extra = [one for one in records if one.demand.set == "wikipedia"]
-    chosen = [*newest.values(), *extra[:1]][:_SHOWN]
+    first = {one.demand.set: one.demand.name for one in reversed(records)}
+    newest = {one.demand.set: one for one in records if one.demand.name == first[one.demand.set]}
+    chosen = list(newest.values())[:_SHOWN]
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     panels = figure.subplots(-(-len(chosen) // 2), 2, squeeze=False).ravel()
     for axes, one in zip(panels, chosen, strict=False):
