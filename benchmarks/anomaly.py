@@ -265,9 +265,10 @@ NOTES: Final = (
     "Nezha: metrics, least change, samples in a row and threshold are chosen on one day, measured on "
     "the other; half an hour of peace ends an episode. The first day's faults begin with its 4th "
     "minute, when no detector knows the pods yet.",
-    "hbos, ecod: their published formulas in numpy, not the PyOD package, which needs a compiler of "
-    "numerical code (numba) that is not among the dependencies; random_cut_forest: an own small one "
-    "of 16 trees, on every fourth copy of the injections because of its cost.",
+    "hbos, ecod: own code that ranks rows as PyOD 3.6.7 does (tests/oracles/test_oracles_pyod.py); "
+    "the package itself needs a compiler of numerical code that is not among the dependencies. "
+    "random_cut_forest: an own small one of 16 trees, on every fourth copy of the injections because "
+    "of its cost. All five are silent for the first 256 samples of a series.",
 )
 
 

@@ -1,7 +1,7 @@
 """The detectors that ours is compared with; each sees the past only and gets the same wrapper.
 
 The wrapper is the tail of the raw score (`tails`) and the grouping into episodes, so that what
-differs is the detector alone. HBOS and ECOD are their published formulas, not the PyOD package.
+differs is the detector alone. HBOS and ECOD are own code that ranks as the PyOD package does.
 
 Legend: T samples, N rows, W steps of a window, F features, B bins.
 """
@@ -111,40 +111,46 @@ def random_cut_forest(value_T: Floats, _day_samples: int, seed: int) -> Floats:
     return _refitted(shingle_TW, score, seed)
 
 
-def hbos(value_T: Floats, day_samples: int, seed: int) -> Floats:
+def hbos_scores(past_HF: Floats, now_NF: Floats) -> Floats:
     """Return minus the log density of independent histograms (Goldstein and Dengel, KI 2012)."""
+    total_N = np.zeros(len(now_NF))
+    smooth = len(past_HF) + 0.1 * _BINS
+    for f in range(past_HF.shape[1]):
+        count_B, edge_B = np.histogram(past_HF[:, f], bins=_BINS)
+        density_B = (count_B + 0.1) / smooth
+        place_N = np.clip(np.searchsorted(edge_B, now_NF[:, f], "right") - 1, 0, _BINS - 1)
+        beyond_N = (now_NF[:, f] < edge_B[0]) | (now_NF[:, f] > edge_B[-1])
+        total_N -= np.log(np.where(beyond_N, 0.1 / smooth, density_B[place_N]))
+    return total_N
 
-    def score(past: Floats, now: Floats, _rng: np.random.Generator) -> Floats:
-        total_N = np.zeros(len(now))
-        for f in range(past.shape[1]):
-            count_B, edge_B = np.histogram(past[:, f], bins=_BINS)
-            density_B = (count_B + 0.1) / (len(past) + 0.1 * _BINS)
-            place_N = np.clip(np.searchsorted(edge_B, now[:, f], "right") - 1, -1, _BINS)
-            outside = np.log(0.1 / (len(past) + 0.1 * _BINS))
-            inside_N = np.log(density_B[np.clip(place_N, 0, _BINS - 1)])
-            beyond_N = (now[:, f] < edge_B[0]) | (now[:, f] > edge_B[-1])
-            total_N -= np.where(beyond_N, outside, inside_N)
-        return total_N
 
-    return _refitted(_value_features(value_T, day_samples), score, seed)
+def ecod_scores(past_HF: Floats, now_NF: Floats) -> Floats:
+    """Return the sum over features of the larger -log empirical tail (Li et al., TKDE 2022).
+
+    As PyOD has it: the larger tail is taken feature by feature; the paper takes it of the sums.
+    """
+    total_N = np.zeros(len(now_NF))
+    for f in range(past_HF.shape[1]):
+        sorted_H = np.sort(past_HF[:, f])
+        n = len(sorted_H)
+        below = (np.searchsorted(sorted_H, now_NF[:, f], "right") + 1) / (n + 1)
+        above = (n - np.searchsorted(sorted_H, now_NF[:, f], "left") + 1) / (n + 1)
+        total_N -= np.log(np.minimum(below, above))
+    return total_N
+
+
+def hbos(value_T: Floats, day_samples: int, seed: int) -> Floats:
+    """Return `hbos_scores` of the value features, refitted on the past."""
+    return _refitted(
+        _value_features(value_T, day_samples), lambda p, n, _: hbos_scores(p, n), seed
+    )
 
 
 def ecod(value_T: Floats, day_samples: int, seed: int) -> Floats:
-    """Return the largest of the sums of -log empirical tails (Li et al., TKDE 2022, eq. 5-9)."""
-
-    def score(past: Floats, now: Floats, _rng: np.random.Generator) -> Floats:
-        left_N, right_N, skewed_N = (np.zeros(len(now)) for _ in range(3))
-        for f in range(past.shape[1]):
-            sorted_H = np.sort(past[:, f])
-            n = len(sorted_H)
-            below = -np.log((np.searchsorted(sorted_H, now[:, f], "right") + 1) / (n + 1))
-            above = -np.log((n - np.searchsorted(sorted_H, now[:, f], "left") + 1) / (n + 1))
-            skew = ((sorted_H - sorted_H.mean()) ** 3).mean()
-            left_N, right_N = left_N + below, right_N + above
-            skewed_N += below if skew < 0 else above
-        return np.asarray(np.max([left_N, right_N, skewed_N], axis=0))
-
-    return _refitted(_value_features(value_T, day_samples), score, seed)
+    """Return `ecod_scores` of the value features, refitted on the past."""
+    return _refitted(
+        _value_features(value_T, day_samples), lambda p, n, _: ecod_scores(p, n), seed
+    )
 
 
 BASELINES: Final[Mapping[str, Baseline]] = {
