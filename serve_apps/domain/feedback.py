@@ -4,6 +4,7 @@ A line is one verdict. Each replica applies those that were given on the version
 order of the file, so that all of them hold the same threshold; a new version starts from its own.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import orjson
 from novacron.errors import SchemaError
 from serve_apps.host import ServedModel
 from serve_apps.messages import unexpected
+
+logger = logging.getLogger(__name__)
 
 PATH: Final = "/api/v1/anomalies/feedback"
 MODEL: Final = "anomaly"
@@ -117,11 +120,19 @@ class VerdictLog:
         self._offset += len(whole) + 1 if whole else 0
         applied = 0
         for line in whole.splitlines():
-            verdict = orjson.loads(line)
-            if verdict["model_version"] != served.version or verdict["feedback_id"] in self._seen:
+            try:
+                found = orjson.loads(line)
+                version, name, verdict = (
+                    found[key] for key in ("model_version", "feedback_id", "verdict")
+                )
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                # Somebody edited the file; the verdicts around it still hold.
+                logger.error("a line of %s is no verdict: %r", path, line[:100])
                 continue
-            self._seen.add(verdict["feedback_id"])
-            model.detector.feedback(verdict["verdict"])
+            if version != served.version or name in self._seen or verdict not in VERDICTS:
+                continue
+            self._seen.add(name)
+            model.detector.feedback(verdict)
             applied += 1
         return applied
 

@@ -177,6 +177,19 @@ async def test_a_verdict_taken_by_another_replica_is_applied_here(real, tmp_path
     assert other.host.get("anomaly").model.detector.threshold == told.json()["threshold"]
 
 
+async def test_a_damaged_line_of_the_file_costs_no_verdict_around_it(real, tmp_path):
+    wrong = {"entity_id": "vm-1", "verdict": "false_alarm"}
+    first = await real.client.post("/api/v1/anomalies/feedback", json=wrong)
+    with (tmp_path / "verdicts.jsonl").open("a") as lines:
+        lines.write("{broken\n[]\n{}\n")
+
+    another = wrong | {"alert_id": "another"}
+    second = await real.client.post("/api/v1/anomalies/feedback", json=another)
+
+    assert second.status_code == 200
+    assert second.json()["threshold"] > first.json()["threshold"]
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
