@@ -12,6 +12,7 @@ from novacron.models.capacity.fit import FitConfig, Series, fit_grid
 from novacron.models.capacity.history import DAY_S, HOUR_S, History, to_history
 from novacron.models.capacity.model import CapacityModel
 from novacron.models.capacity.prophet_member import Holidays
+from novacron.models.capacity.remembered import RememberedMembers
 from novacron.models.capacity.scoring import (
     OriginScore,
     mase_ratio,
@@ -115,13 +116,14 @@ class CapacityTrainer(OneUnitTrainer[CapacityTrainConfig]):
     ) -> Evaluation:
         """Score it on the test parts of the series."""
         planner = cast(CapacityModel, model)
+        members = RememberedMembers(planner.members(), answers_folder())
         own: list[OriginScore] = []
         plain: list[OriginScore] = []
         for demand in _demands(config, folder):
             for origin in demand.origins[-config.test_origins :]:
                 history, actual = split_at(demand, origin)
-                outlook = planner.outlook(history, demand.horizon)
-                if outlook is None:
+                outlook = planner.outlook(history, demand.horizon, members=members)
+                if outlook is None or np.isnan(actual).all():
                     continue
                 intervals = {level: outlook.interval(level) for level in (0.80, 0.95)}
                 own.append(score_origin(demand.group, history, actual, outlook.value(), intervals))

@@ -55,6 +55,26 @@ def test_without_a_history_the_planner_says_what_it_needs():
         CapacityPlanner(model=tiny_capacity()).generate_capacity_plan()
 
 
+@pytest.mark.learn
+def test_it_plans_from_a_cold_start_with_the_model_that_ships(growing):
+    planner = CapacityPlanner()
+
+    need = planner.generate_capacity_plan(growing[["cpu_ratio"]]).needs["cpu_ratio"]
+
+    assert set(planner.config.members) == set(need.forecast.member_weights)
+    assert need.forecast.model_version == "shipped"
+    assert need.forecast.trials == 4
+    assert need.crossings[0].probability > 0.5
+    assert need.peak_upper > need.peak > growing["cpu_ratio"].iloc[-28:].mean()
+
+
+def test_what_cannot_be_fitted_on_ten_days_is_named(planner):
+    forecast = planner.forecast(usage(days=10), horizon_days=7)
+
+    assert forecast.members_left_out == {"decomposed": "needs two weeks of history"}
+    assert forecast.trials == 0
+
+
 def test_it_is_importable_from_the_top():
     assert novacron.CapacityPlanner is CapacityPlanner
 
