@@ -31,3 +31,19 @@ def test_the_walk_needs_no_ray():
 
     assert "ray_jobs" not in source
     assert "import ray" not in source
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(120)
+def test_a_plan_from_a_cold_start_names_the_metric_that_runs_short(tmp_path):
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "plan_capacity.py")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert "cpu_ratio" in finished.stdout.splitlines()[0]
+    assert "Add processors" in finished.stdout
