@@ -111,6 +111,8 @@ class PerformanceConfig(BaseModel):
     """Own samples that a shortened history keeps, drawn from these."""
     fleet_sharpness: float = Field(default=30.0, ge=0, le=1e4)
     """How strongly the weights of the fleet's averages follow their loss; 0 weighs all the same."""
+    clip_spreads: float = Field(default=8.0, gt=0, le=1e6)
+    """Residuals beyond so many spreads count as that many in training: single bursts."""
     spread_weight: float = Field(default=0.5, ge=0, le=1)
     """Power of the past relative spread that weights a row's loss; 1 makes it the relative error.
     The spread is known when forecasting. (A weight by the target would bias every quantile.)"""

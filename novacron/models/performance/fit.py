@@ -152,7 +152,12 @@ class Fit:
             return Twin.load(found)
         began_s = time.process_time()
         prepared, config = self._prepared, self._prepared.config
-        twin, loss = train_twin(prepared.train, prepared.validation, config.twin, config.seeds[0])
+        twin, loss = train_twin(
+            _clipped(prepared.train, config),
+            _clipped(prepared.validation, config),
+            config.twin,
+            config.seeds[0],
+        )
         self._finish(unit, TWIN, began_s, twin.save)
         self._tell(TWIN, loss=loss, rows=len(prepared.train))
         return twin
@@ -168,8 +173,8 @@ class Fit:
             return LstmWeights(arrays=load_file(found / _FILE), layers=config.lstm.layers)
         began_s = time.process_time()
         rng = np.random.default_rng([23, seed])
-        train = _sample(prepared.train, config.lstm.rows, rng)
-        check = _sample(prepared.validation, config.lstm.validation_rows, rng)
+        train = _sample(_clipped(prepared.train, config), config.lstm.rows, rng)
+        check = _sample(_clipped(prepared.validation, config), config.lstm.validation_rows, rng)
 
         def tell(epoch: Any) -> None:
             if epoch.number < epoch.of:
@@ -240,6 +245,11 @@ def unit_of(name: str, config: PerformanceConfig) -> Unit:
     if name == TWIN:
         return Unit(path_class=_GROUP, member=TWIN, seed=config.seeds[0])
     return Unit(path_class=_GROUP, member=_LSTM, seed=int(name.removeprefix(f"{_LSTM}-")))
+
+
+def _clipped(examples: Examples, config: PerformanceConfig) -> Examples:
+    bound = config.clip_spreads
+    return replace(examples, z_N=np.clip(examples.z_N, -bound, bound))
 
 
 def _sample(examples: Examples, most: int, rng: np.random.Generator) -> Examples:

@@ -28,7 +28,6 @@ Floats32 = NDArray[np.float32]
 
 _CLIP_NORM: Final = 1.0
 _LEAST_SCALE: Final = 1e-3
-_CLIP_Z: Final = 8.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +161,7 @@ def _tensors(
     return (
         torch.from_numpy(examples.inputs.x_NTC),
         torch.from_numpy(np.nan_to_num(scaled, nan=0.0).astype(np.float32)),
-        torch.from_numpy(np.clip(examples.z_N, -_CLIP_Z, _CLIP_Z)),
+        torch.from_numpy(examples.z_N),
         torch.from_numpy(examples.weight_N),
     )
 

@@ -48,7 +48,9 @@ class PredictorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fit: PerformanceConfig = PerformanceConfig()
+    fit: PerformanceConfig = PerformanceConfig(clip_spreads=50.0)
+    """Here what drives a metric far from its own past may be among the channels: residuals count
+    whole up to 50 spreads."""
     step_s: float = Field(default=60.0, gt=0, le=31 * 86_400)
     """Seconds between two steps of a window."""
     horizon_steps: int = Field(default=5, ge=1, le=10_000)

@@ -6,7 +6,7 @@ Legend: N rows, F features, Q = 3 served levels.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import lightgbm as lgb
 import numpy as np
@@ -18,8 +18,6 @@ from novacron.models.performance.examples import CATEGORIES, Examples
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
-
-_CLIP_Z: Final = 8.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,14 +81,13 @@ def train_twin(
         params = booster_params(config, seed) | {
             "objective": "quantile", "alpha": level, "metric": "quantile",
         }  # fmt: skip
-        target_N = np.clip(train.z_N, -_CLIP_Z, _CLIP_Z)
         table = lgb.Dataset(
-            train.inputs.x_NF, target_N, weight=train.weight_N, params=params,
+            train.inputs.x_NF, train.z_N, weight=train.weight_N, params=params,
             categorical_feature=list(range(len(CATEGORIES))),
         )  # fmt: skip
         check = table.create_valid(
             validation.inputs.x_NF,
-            np.clip(validation.z_N, -_CLIP_Z, _CLIP_Z),
+            validation.z_N,
             weight=validation.weight_N,
         )
         boosters[level], loss = grow(table, check, params, config)
