@@ -37,6 +37,10 @@ class PatternAnswer:
     """The best repetition found whatever the type: evidence, not an answer; None if flat."""
     strongest_period_r2_ratio: float
     """Share of the variance that this repetition explains."""
+    calendar_period_s: float | None
+    """Hour, day or week where one of them recurs, whatever the type, see `calendar`; else None."""
+    calendar_rho: float
+    """Correlation one such period apart, 0 where none recurs."""
     season: str
     """`hourly`, `daily` or `weekly` where the period is one of the calendar, else empty."""
     trend_direction: str

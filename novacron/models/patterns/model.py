@@ -21,6 +21,7 @@ from novacron.features.evidence.table import (
     names,
 )
 from novacron.models.base import Tensors, TensorSpec
+from novacron.models.patterns.calendar import find_calendar_period
 from novacron.models.patterns.calibration import apply_temperature, period_bounds
 from novacron.models.patterns.config import PatternsConfig
 from novacron.models.patterns.definitions import NAMES
@@ -61,6 +62,8 @@ OUTPUTS: Final[tuple[TensorSpec, ...]] = (
     number("period_upper_s", "s", "upper end of its interval, else 0"),
     number("strongest_period_s", "s", "best repetition found, whatever the type; 0 if flat"),
     number("strongest_period_r2_ratio", "0..1", "variance that repetition explains"),
+    number("calendar_period_s", "s", "hour, day or week that recurs, whatever the type, else 0"),
+    number("calendar_rho", "0..1", "correlation one such period apart, else 0"),
     text("fallback", "what answered instead of the model, or empty"),
     text("reason", "evidence that moved the answer most, strongest first", REASONS),
     number("reason_value", "1", "what that evidence was in this window", REASONS),
@@ -109,11 +112,14 @@ class PatternModel:
         evidence_NF = np.zeros((rows, len(names())))
         period_N, r2_ratio_N, error_ratio_N = np.zeros(rows), np.zeros(rows), np.ones(rows)
         flat_N = np.zeros(rows, dtype=bool)
+        step_N = cast(Floats, tensors["step_s"])
+        calendar_N2 = np.zeros((rows, 2))
         for row, usage_T in enumerate(usage_NT):
             check_window(usage_T)
             flat_N[row] = is_flat(usage_T)
             if flat_N[row]:
                 continue
+            calendar_N2[row] = find_calendar_period(usage_T, float(step_N[row]))
             found = gather(usage_T)
             evidence_NF[row] = found.row_F
             period_N[row] = found.cycle.period_steps
@@ -125,7 +131,8 @@ class PatternModel:
             "period_r2_ratio": r2_ratio_N,
             "error_ratio": error_ratio_N,
             "is_flat": flat_N,
-            "step_s": tensors["step_s"],
+            "step_s": step_N,
+            "calendar": calendar_N2,
         }
 
     def predict(self, rows: Tensors) -> dict[str, NDArray[np.generic]]:
@@ -162,6 +169,8 @@ class PatternModel:
         return told | {
             "strongest_period_s": period_s_N,
             "strongest_period_r2_ratio": rows["period_r2_ratio"],
+            "calendar_period_s": rows["calendar"][:, 0],
+            "calendar_rho": rows["calendar"][:, 1],
         }
 
     def _reasons(

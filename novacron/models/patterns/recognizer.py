@@ -187,6 +187,8 @@ class PatternRecognizer:
             coverage=model.config.coverage,
             strongest_period_s=float(out["strongest_period_s"]) or None,
             strongest_period_r2_ratio=float(out["strongest_period_r2_ratio"]),
+            calendar_period_s=float(out["calendar_period_s"]) or None,
+            calendar_rho=float(out["calendar_rho"]),
             season="" if period[0] is None else season_of(period[0]),
             trend_direction=TREND_DIRECTION.get(value, ""),
             reasons=_reasons(out),
