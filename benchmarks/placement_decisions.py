@@ -196,9 +196,13 @@ def decision_metrics(
                         baseline=f"none: one core, machine below{goal}",
                     )
                 )
+    return metrics + _ablation(ablated)
+
+
+def _ablation(ablated: dict[str, Any]) -> list[Metric]:
     changed = ablated["changed"]
     inert = sorted(name for name, count in changed.items() if count == 0)
-    metrics += [
+    return [
         Metric(
             name="factors_with_data",
             set="factor_ablation",
@@ -221,4 +225,3 @@ def decision_metrics(
             baseline=f"by {min(changed, key=lambda name: changed[name], default='none')}",
         ),
     ]
-    return metrics

@@ -20,6 +20,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 REFERENCE_MHZ: Final = 2600.0
+_ASKED: Final = (
+    *("busy_cores", "asked_memory_mbps", "asked_iops", "asked_network_mbps"),
+    *("promised_cores", "promised_memory_gb"),
+)
+"""What residents ask of a node; nothing where there are none."""
 REGIONS: Final = ("north", "south", "east", "west")
 _ROUND_NODES: Final = ((32, 256), (64, 256), (96, 384), (96, 512), (104, 512), (128, 1024))
 _ROUND_REQUESTS: Final = ((1, 2), (2, 4), (4, 8), (4, 16), (8, 16), (8, 32), (12, 48), (16, 64))
@@ -121,8 +126,6 @@ def draw_hardware(sizes: Sizes, count: int, rng: np.random.Generator) -> Hardwar
     mhz = rng.normal(2300 + 150 * generation, 120)
     region = rng.integers(len(REGIONS), size=count)
     distance = np.array([150.0, 900.0, 2600.0, 6000.0])[region] * rng.uniform(0.7, 1.3, count)
-    mtbf_h = rng.lognormal(np.log(60_000), 0.3, count)
-    zero = np.zeros(count)
     state = NodeState(
         cores=cores,
         core_score=mhz / REFERENCE_MHZ * (0.85 + 0.06 * generation),
@@ -133,12 +136,7 @@ def draw_hardware(sizes: Sizes, count: int, rng: np.random.Generator) -> Hardwar
         cache_mb=cores * rng.choice([0.75, 1.0, 1.5, 2.0], count),
         overhead_ratio=rng.choice([0.0, 0.02, 0.05, 0.08], count),
         isolation=rng.choice([0.0, 0.25, 0.5, 1.0], count),
-        busy_cores=zero,
-        asked_memory_mbps=zero,
-        asked_iops=zero,
-        asked_network_mbps=zero,
-        promised_cores=zero,
-        promised_memory_gb=zero,
+        **dict.fromkeys(_ASKED, np.zeros(count)),
         failures_per_year=rng.gamma(0.8, 1.0, count),
         age_years=age,
         inlet_c=rng.normal(25, 4, count),
@@ -157,7 +155,7 @@ def draw_hardware(sizes: Sizes, count: int, rng: np.random.Generator) -> Hardwar
         total_H2=total_H2,
         generation=generation,
         mhz=mhz,
-        mtbf_h=mtbf_h,
+        mtbf_h=rng.lognormal(np.log(60_000), 0.3, count),
         cost_per_hour=cores * (0.03 + 0.006 * generation) * rng.uniform(0.9, 1.1, count),
         region_H=np.array(REGIONS, dtype=object)[region],
         distance_km=distance,
@@ -197,20 +195,7 @@ def node_factors(hardware: Hardware, state: NodeState, overcommit: float) -> Flo
     matrix_HF = np.full((len(state.cores), len(FACTORS)), np.nan)
     free_cores = np.maximum(state.cores * overcommit - state.promised_cores, 0)
     free_gb = np.maximum(state.memory_gb - state.promised_memory_gb, 0)
-    got: dict[str, tuple[Floats, Floats, Floats | float]] = {
-        "cpu": (state.busy_cores, state.cores * (1 - state.overhead_ratio), state.cores),
-        "memory": (state.asked_memory_mbps, state.memory_mbps, 8.0),
-        "disk": (state.asked_iops, state.iops, 8.0),
-        "network": (state.asked_network_mbps, state.network_mbps, 2.0),
-    }
-    values: dict[str, Floats] = {
-        f"historical_{name}_performance": np.clip(
-            np.minimum(1, has / np.maximum(asked, 1e-9)) / (1 + queueing(asked / has, servers)),
-            0,
-            1,
-        )
-        for name, (asked, has, servers) in got.items()
-    }
+    values = _observed(state)
     values |= {
         "cpu_cores_available": free_cores,
         "memory_available": free_gb,
@@ -254,6 +239,24 @@ def node_factors(hardware: Hardware, state: NodeState, overcommit: float) -> Flo
     place = PLACE["datacenter_location"]
     matrix_HF[:, place] = [FACTORS[place].encode(name) for name in hardware.region_H]
     return matrix_HF
+
+
+def _observed(state: NodeState) -> dict[str, Floats]:
+    """Return what was got of each resource over what was asked of it."""
+    got: dict[str, tuple[Floats, Floats, Floats | float]] = {
+        "cpu": (state.busy_cores, state.cores * (1 - state.overhead_ratio), state.cores),
+        "memory": (state.asked_memory_mbps, state.memory_mbps, 8.0),
+        "disk": (state.asked_iops, state.iops, 8.0),
+        "network": (state.asked_network_mbps, state.network_mbps, 2.0),
+    }
+    return {
+        f"historical_{name}_performance": np.clip(
+            np.minimum(1, has / np.maximum(asked, 1e-9)) / (1 + queueing(asked / has, servers)),
+            0,
+            1,
+        )
+        for name, (asked, has, servers) in got.items()
+    }
 
 
 def pair_factors(state: NodeState, work: Demand) -> dict[str, Floats]:
