@@ -102,12 +102,12 @@ FULL: Final = Amounts(
     share=0.5,
     gpu_share=1.0,
     small_clusters=3,
-    intensities=(1.0, 2.0, 3.0),
+    intensities=(1.0, 2.0),
     jobs=360,
     seeds=(1, 2, 3, 4),
     decisions=((1000, 200), (10_000, 60)),
     feasible=(60, 100),
-    ablated=(60, 240),
+    ablated=(60, 90),
 )
 SMALL: Final = replace(
     FULL,
@@ -116,7 +116,6 @@ SMALL: Final = replace(
     ),
     share=0.08,
     gpu_share=0.3,
-    intensities=(1.0, 2.0),
     seeds=(1, 2),
     decisions=((1000, 100), (10_000, 30)),
     feasible=(40, 60),
