@@ -152,13 +152,11 @@ def _of_group(server: str, case: str, runs: Sequence[Measured]) -> list[Metric]:
 
 def _against_peers(groups: Mapping[tuple[str, str], Sequence[Measured]]) -> list[Metric]:
     metrics = []
-    for own_name in OWN:
-        for (server, case), runs in groups.items():
-            own = groups.get((own_name, case))
-            # Of this project's own, only the endpoint is compared with the bare listener.
-            if own is None or (server in OWN and (own_name, server) != (OURS, LISTENER)):
-                continue
-            metrics += _pair(f"{own_name} against {server}: {case}", own, runs, server)
+    for (server, case), runs in groups.items():
+        own = groups.get((OURS, case))
+        # Of this project's own, the endpoint is compared with the bare listener alone.
+        if own is not None and (server not in OWN or server == LISTENER):
+            metrics += _pair(f"{OURS} against {server}: {case}", own, runs, server)
     for case in (_ONE, _MANY):
         own, over_grpc = groups.get((OURS, case)), groups.get((GRPC, case))
         if own and over_grpc:
