@@ -23,7 +23,12 @@ import rl_envs
 from benchmarks.environment_checks import leak_metrics, promise_metrics
 from benchmarks.environment_codec import codec_metrics
 from benchmarks.environment_pictures import draw_fidelity, draw_headroom, draw_streams
-from benchmarks.environment_testbed import choice_metrics, fidelity_metrics, table_cells
+from benchmarks.environment_testbed import (
+    choice_metrics,
+    compressed_metrics,
+    fidelity_metrics,
+    table_cells,
+)
 from benchmarks.results_format import (
     RESULTS_DIR,
     BenchmarkResult,
@@ -181,7 +186,7 @@ def served_ratio(rewards_AN: FloatArray, oracle_N: FloatArray) -> float:
 def run(*, quick: bool) -> BenchmarkResult:
     """Measure everything; the quick form leaves the codec table out and takes small samples."""
     cells = table_cells()
-    metrics = fidelity_metrics(cells) + choice_metrics(cells)
+    metrics = fidelity_metrics(cells) + compressed_metrics() + choice_metrics(cells)
     for target in rl_envs.ENVIRONMENTS:
         metrics += headroom_metrics(target, quick=quick) + speed_metrics(target, quick=quick)
     metrics += promise_metrics(quick=quick) + leak_metrics(quick=quick)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results_format import Metric
-from rl_envs.tables import testbed_rows
+from rl_envs.tables import codec_tables, testbed_rows
+from rl_envs.testbed.cell import Cell, predict_cell
 from rl_envs.testbed.fit import Choice, MeasuredCell, choices, errors_of, measured_cells, of_half
 from rl_envs.testbed.grid import group_key
 
@@ -91,6 +92,36 @@ def fidelity_metrics(cells: list[MeasuredCell]) -> list[Metric]:
             ),
         ]  # fmt: skip
     return metrics
+
+
+def compressed_metrics() -> list[Metric]:
+    """Return the error of the rate of plain bytes over compressed streams.
+
+    Law and codec table together: wire rate times the ratio that the table has for logs of this
+    style in these chunks, against bytes that arrived times the ratio the sender saw.
+    """
+    curves = codec_tables().curves
+    logs = curves.corpora.index("logs_json")
+    errors = []
+    for row in testbed_rows():
+        if row["kind"] != "compressed":
+            continue
+        cell = Cell(**row["cell"])
+        point = curves.at(
+            np.array([logs]),
+            np.array([0]),
+            np.array([curves.codecs.index(cell.codec)]),
+            np.array([float(cell.chunk_bytes)]),
+        )
+        law = predict_cell(cell).steady_goodput_mbps * float(point.ratio[0])
+        seen = row["measured"]["steady_goodput_mbps"] * row["measured"]["encode_ratio"]
+        errors.append(abs(np.log(law / seen)))
+    return [
+        _metric(
+            "compressed_user_goodput_error_median", "zstd and lz4 streams", np.array(errors),
+            _median, "measured, law and codec table together",
+        )
+    ]  # fmt: skip
 
 
 def choice_metrics(cells: list[MeasuredCell]) -> list[Metric]:
