@@ -81,7 +81,7 @@ def loop_speed(target: str, steps: int, rng: np.random.Generator) -> float:
 def speed_metrics(target: str, *, quick: bool) -> list[Metric]:
     """Measure both speeds, alternating, and report medians with their range."""
     rng = np.random.default_rng(0)
-    repeats, steps, singles = (1, 4, 30) if quick else (5, 42, 600)
+    repeats, steps, singles = (1, 4, 30) if quick else (5, 42, 200)
     num_envs = 64 if quick else 1024
     batch, loop = [], []
     for _ in range(repeats):
