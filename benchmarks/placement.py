@@ -107,7 +107,7 @@ FULL: Final = Amounts(
     seeds=(1, 2, 3, 4),
     decisions=((1000, 200), (10_000, 60)),
     feasible=(60, 100),
-    ablated=(60, 90),
+    ablated=(60, 150),
 )
 SMALL: Final = replace(
     FULL,

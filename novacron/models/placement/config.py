@@ -101,9 +101,9 @@ class PlacementConfig(BaseModel):
     weights: WeightsConfig = WeightsConfig()
     outcomes: OutcomeConfig = OutcomeConfig()
     lifetimes: LifetimeConfig = LifetimeConfig()
-    candidates: int = Field(default=5, ge=1, le=100)
+    candidates: int = Field(default=4, ge=1, le=100)
     """Most candidates in an answer."""
-    scored: int = Field(default=48, ge=1, le=10_000)
+    scored: int = Field(default=40, ge=1, le=10_000)
     """Most feasible nodes that the learned models score: half the best by packing, half the least
     loaded; the others are counted in the answer."""
     horizon_s: float = Field(default=3600.0, gt=0, le=31 * 86_400)
