@@ -255,7 +255,7 @@ def _notes(metrics: Sequence[Metric], *, real: bool) -> tuple[str, ...]:
             "theta_O at 1 % of time under, bitbrains, capacity ten minutes late",
             ("theta_o_at_1_percent_under", "bitbrains"), BITBRAINS_GOAL,
         ),
-        "" if real else "Without NOVACRON_DATA_DIR generated nodes were replayed.",
+        *(() if real else ("Without NOVACRON_DATA_DIR generated nodes were replayed.",)),
     )  # fmt: skip
 
 
