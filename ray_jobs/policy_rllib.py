@@ -57,6 +57,38 @@ def train_network(
         return _train(target, config, folder, on_point)
 
 
+def train_by_loop(
+    target: str,
+    config: PolicyTrainConfig,
+    folder: Path,
+    on_point: Callable[[CurvePoint], None],
+) -> Perceptron:
+    """Train by this project's own loop, or read the network that it left in the folder."""
+    finished = read_network(folder / NETWORK_FILE)
+    if finished is not None:
+        return finished
+    from rl_envs.learn.ppo import Progress, train_ppo
+
+    folder.mkdir(parents=True, exist_ok=True)
+    curve: list[CurvePoint] = []
+
+    def listen(progress: Progress) -> None:
+        curve.append(
+            CurvePoint(
+                env_steps=progress.env_steps,
+                cpu_s=round(progress.cpu_s, 3),
+                gain_nats=progress.reward,
+                log_std=progress.log_std,
+            )
+        )
+        on_point(curve[-1])
+
+    network = train_ppo(target, config.ppo, scenario=config.scenario, on_progress=listen)
+    _write_curve(folder, curve)
+    write_network(network, folder / NETWORK_FILE)
+    return network
+
+
 def _train(
     target: str,
     config: PolicyTrainConfig,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from matplotlib.figure import Figure
 
@@ -23,7 +23,7 @@ from novacron.registry.store import ModelStore
 from ray_jobs.locations import registry_config, runs_dir
 from ray_jobs.policy_config import PolicyTrainConfig, policy_config, world_sha256
 from ray_jobs.policy_judging import PolicyFigures, judge_part
-from ray_jobs.policy_rllib import CurvePoint, read_curve, train_network
+from ray_jobs.policy_rllib import CurvePoint, read_curve, train_by_loop, train_network
 from ray_jobs.run_folder import RunFolder, code_version
 from rl_envs.learn.assemble import Origin, assemble_part
 
@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 MODEL: Final = "optimizer"
 """Name under which the policies of all targets are registered together."""
-TRAINER: Final = "RLlib PPO"
+TRAINERS: Final = {"rllib": "RLlib PPO", "loop": "own PPO loop"}
+"""What a card calls each trainer."""
 _LIBRARIES: Final = ("numpy", "ray", "torch", "onnx", "onnxruntime", "gymnasium")
 _LOGGED_EVERY: Final = 4
 _PART_CARD: Final = "part"
@@ -48,6 +49,8 @@ class PolicyRequest:
     config_path: Path | None = None
     run_dir: Path | None = None
     """None: named after the inputs, below the runs folder."""
+    trainer: Literal["rllib", "loop"] = "rllib"
+    """`loop` is this project's own PPO: no Ray, a fraction of the processor time, no resuming."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +84,7 @@ def train_policy(request: PolicyRequest, on_point: PointListener) -> TrainedPoli
     config = policy_config(request.target, request.config_path)
     world = world_sha256()
     key = policy_key(request.target, config, world)
+    key = key if request.trainer == "rllib" else f"{key}-{request.trainer}"
     folder = RunFolder(path=request.run_dir or policy_dir(request.target, key))
     store = ModelStore.connect(registry_config())
     known = folder.read("run") or {}
@@ -103,11 +107,12 @@ def train_policy(request: PolicyRequest, on_point: PointListener) -> TrainedPoli
                     step=point.env_steps,
                 )
 
-        network = train_network(request.target, config, folder.checkpoints, listen)
+        learn = train_network if request.trainer == "rllib" else train_by_loop
+        network = learn(request.target, config, folder.checkpoints, listen)
         curve = read_curve(folder.checkpoints)
         origin = Origin(
             version=f"{request.target}-{key}",
-            trainer=TRAINER,
+            trainer=TRAINERS[request.trainer],
             seed=config.ppo.seed,
             env_steps=curve[-1].env_steps if curve else config.ppo.env_steps,
             frames=config.ppo.frames,
@@ -120,6 +125,7 @@ def train_policy(request: PolicyRequest, on_point: PointListener) -> TrainedPoli
         run.log_figure(picture)
         run_id = run.run_id
     part.card = part.card.model_copy(update={"figures": figures.for_manifest()})
+    folder.write(_PART_CARD, part.card.model_dump(mode="json"))
     return TrainedPolicy(part=part, figures=figures, config=config, folder=folder, run_id=run_id)
 
 
@@ -191,7 +197,7 @@ def policy_card(trained: TrainedPolicy, base: Latest) -> ModelCard:
         kind=model.kind,
         created_at=datetime.now(UTC),
         data_sha256=f"simulator:{world_sha256()}",
-        data_source=f"simulated WAN; this version trained {target} with {TRAINER}",
+        data_source=f"simulated WAN; this version trained {target} with {trained.part.card.trainer}",
         code_version=code_version(),
         config={target: config},
         seeds=(trained.config.ppo.seed,),

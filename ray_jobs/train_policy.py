@@ -33,12 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", required=True, help="group of knobs, or `all`")
     parser.add_argument("--config", type=Path, help="default: configs/policy/<target>.yaml")
     parser.add_argument("--run-dir", type=Path, help="default: named after the inputs")
+    parser.add_argument(
+        "--trainer",
+        choices=("rllib", "loop"),
+        default="rllib",
+        help="`loop`: this project's own PPO, without Ray and without resuming",
+    )
     given = parser.parse_args(arguments)
     targets = tuple(OBSERVATIONS) if given.target == "all" else (given.target,)
     requests = [
         PolicyRequest(
             target=target,
             config_path=given.config,
+            trainer=given.trainer,
             run_dir=runs_dir() / given.run_dir / target if given.run_dir else None,
         )
         for target in targets

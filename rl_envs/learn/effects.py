@@ -3,6 +3,7 @@
 Legend: M states, A settings a state, N rows, D knobs, E effects.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -92,7 +93,7 @@ class QRegression(BaseController):
     name = "q_regression"
 
     def __init__(
-        self, target: str, effects: Perceptron, *, tries: int = 64, seed: int = 0
+        self, target: str, effects: Callable[[Float32], Float32], *, tries: int = 64, seed: int = 0
     ) -> None:
         self._group = parameter_group(target)
         self._effects = effects

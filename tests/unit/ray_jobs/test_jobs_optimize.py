@@ -17,7 +17,14 @@ from ray_jobs.optimize import offer, rules_for
 from ray_jobs.policy_config import policy_config, world_sha256
 from ray_jobs.policy_judging import judge_part
 from ray_jobs.policy_rllib import CurvePoint
-from ray_jobs.policy_training import TrainedPolicy, draw_curve, policy_key
+from ray_jobs.policy_training import (
+    PolicyRequest,
+    TrainedPolicy,
+    draw_curve,
+    policy_key,
+    register_policy,
+    train_policy,
+)
 from ray_jobs.policy_view import policy_outcome, policy_view
 from ray_jobs.promote import GateConfig
 from ray_jobs.run_folder import RunFolder
@@ -86,6 +93,32 @@ def test_policy_that_passes_is_registered_and_the_other_targets_stay(runs, tmp_p
     assert again["reused"]
     assert list(champion.model.parts) == [TARGET]
     assert champion.card.data_sha256.startswith("simulator:")
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(300)
+def test_job_trains_by_the_loop_judges_registers_and_reuses_what_is_there(runs, tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        "ppo: {env_steps: 8192, num_envs: 128, batch_steps: 2048, hidden: [32, 32]}\n"
+        "effects: {worlds: 16, steps: 3, epochs: 1}\n"
+        "judged_worlds: 32\ndecisions: 3\noracle_worlds: 16\noracle_futures: 1\n"
+    )
+    request = PolicyRequest(target=TARGET, config_path=path, trainer="loop")
+    first_points, second_points = [], []
+
+    trained = train_policy(request, lambda point, of: first_points.append(point.env_steps))
+    registered = register_policy(trained, ModelStore.connect(registry_config()))
+    again = train_policy(request, lambda point, of: second_points.append(point))
+
+    loaded = ModelStore.connect(registry_config()).load("optimizer", "challenger")
+    assert first_points == [2048, 4096, 6144, 8192]
+    assert not second_points
+    assert loaded.version == registered["version"]
+    part = loaded.model.parts[TARGET]
+    assert part.card.trainer == "own PPO loop"
+    assert part.card.figures == again.part.card.figures
+    assert again.figures.control.value == 0.0
 
 
 def test_figures_are_shown_beside_default_static_and_oracle(tmp_path):
