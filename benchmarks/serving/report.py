@@ -1,5 +1,6 @@
 """Measurements to results: ratios to the calibrator beside each, and of those to each other."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -119,9 +120,23 @@ def to_result(
             "The load comes from one Python process of the same machine, which takes CPU from "
             "every server alike.",
             f"{failed} counted requests failed.",
+            *_priority(),
             *missing,
         ),
     )
+
+
+def _priority() -> list[str]:
+    """Say where the scheduler did not treat all servers alike."""
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if not niceness:
+        return []
+    return [
+        f"The benchmark and the servers that it started ran at niceness {niceness}, replicas of Ray "
+        "at 0, as this project sets them: on a busy machine rates and latencies favour the servers "
+        "on Ray, this project's and Serve's own. CPU is not affected. Run it at niceness 0 for the "
+        "rest."
+    ]
 
 
 def _of_group(server: str, case: str, runs: Sequence[Measured]) -> list[Metric]:
