@@ -169,6 +169,8 @@ def span_features(frame: Frame, first: int, width: int) -> Floats:
     return np.column_stack([frame.x_TF, *columns])
 
 
+SPAN: Final = ("first_step", "width_steps")
+"""The last features: which span is asked about."""
 CLOCK: Final = ("time_of_day", "day_sine", "day_cosine", "time_of_hour")
 """Features that are missing where a series has no clock."""
 
@@ -187,7 +189,7 @@ def feature_names() -> tuple[str, ...]:
     for days in _DAYS_BACK:
         rest += [f"same_span_{days}_d_ago", f"rise_{days}_d_ago"]
     rest += ["highest_rise_of_days", "wide_rise_1_d_ago", "wide_rise_7_d_ago"]
-    return ("newest", *names, *levels, *rest, "first_step", "width_steps")
+    return ("newest", *names, *levels, *rest, *SPAN)
 
 
 @lru_cache(maxsize=1)

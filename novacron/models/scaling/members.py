@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from novacron.errors import ArtifactError
 from novacron.models.scaling.config import ForecastConfig
-from novacron.models.scaling.features import feature_names
+from novacron.models.scaling.features import SPAN, feature_names
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +73,7 @@ class Members:
         Exact tree SHAP values of the boosted member. Source: Lundberg et al. 2020.
         """
         parts_F = np.asarray(self.boosted.predict(x_F[None], pred_contrib=True))[0, :-1]
+        parts_F = parts_F[: -len(SPAN)]  # which step was asked about is no reason
         order = np.argsort(-np.abs(parts_F), kind="stable")[:most]
         return [(feature_names()[place], float(parts_F[place])) for place in order]
 

@@ -47,7 +47,7 @@ def reasons_of(
     """Say why, about this decision alone."""
     hour, move = advice.forecast, advice.move
     found = [
-        f"{policy}: demand now forecast at {hour.value[0]:.4g}, within {hour.lower[0]:.4g} .. "
+        f"{policy}: demand of the next step is forecast at {hour.value[0]:.4g}, within {hour.lower[0]:.4g} .. "
         f"{hour.upper[0]:.4g} at {hour.coverage:.0%}, and up to {max(hour.upper):.4g} in the hour",
         f"an order takes {delay_s:.0f} s: with {now.capacity:.4g} the chance of a shortage then is "
         f"{advice.under_risk_before:.2%}, with {move.capacity:.4g} it is "
