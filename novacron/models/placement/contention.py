@@ -126,7 +126,9 @@ def stretch(asked: Floats, has: Floats, servers: Floats | float, isolation: Floa
 def slowdown(node: NodeState, work: Demand) -> Floats:
     """Return the time of a workload on a node over that on a free reference node."""
     burst = 1 + 0.1 * np.log1p(np.maximum(work.burstability - 1, 0))
+    # What the hypervisor takes, it takes of capacity and of every core's time.
     cores = node.cores * (1 - node.overhead_ratio)
+    core_speed = node.core_score * (1 - node.overhead_ratio)
     busy = node.busy_cores + work.busy_cores * burst
     # A cache that is too small for all residents sends more to memory.
     residents = np.maximum(node.promised_cores + work.cores, 1.0)
@@ -140,7 +142,7 @@ def slowdown(node: NodeState, work: Demand) -> Floats:
     starved = np.maximum(1.0, np.minimum(work.network_mbps / 8, 1e4) / flow_mbps)
     own = node.isolation
     return np.asarray(
-        work.cpu_share * stretch(busy, cores, node.cores, own) / node.core_score
+        work.cpu_share * stretch(busy, cores, node.cores, own) / core_speed
         + work.memory_share * stretch(memory, node.memory_mbps, 8.0, own) * remote * spilled
         + work.disk_share * stretch(node.asked_iops + work.iops, node.iops, 8.0, own * 0)
         + work.network_share * stretch(network, node.network_mbps, 2.0, own * 0) * starved
