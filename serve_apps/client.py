@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike
 from novacron.errors import InvalidInputError
 from serve_apps.client_wire import (
     HEADER,
-    RETRIED,
     Prediction,
     error_of,
+    may_repeat,
     read_answer,
     tensor_of,
     write_request,
@@ -37,7 +37,7 @@ _Answer = TypeVar("_Answer")
 class RetryPolicy:
     """How often and how long to ask again. All calls only read, so that each may be repeated.
 
-    Asked again are 429, 502, 503, 504 and lost connections, after what `Retry-After` says and not
+    Asked again are 429, 502, 503, 504, a proxy's own 500 and lost connections, after what `Retry-After` says and not
     before; else after a delay that doubles, shortened at random by up to half.
     """
 
@@ -108,7 +108,7 @@ class _Calls:
             if isinstance(reply, httpx.Response) and reply.is_success:
                 return reply
             error = error_of(reply)
-            again = not isinstance(reply, httpx.Response) or reply.status_code in RETRIED
+            again = may_repeat(reply)
             delay_s = self._delay_s(reply, attempt)
             late = self.clock() - began_s + delay_s > self.retry.give_up_s
             if not again or late or attempt == self.retry.attempts:

@@ -112,6 +112,23 @@ class _Shown(str):
         return str(self)
 
 
+def may_repeat(reply: object) -> bool:
+    """Tell whether a request without an answer may be sent again: all of them only read.
+
+    A 500 that is not the endpoint's own is a proxy's: HAProxy, as Serve sets it up, says so where
+    the replica it had chosen was gone.
+    """
+    if not isinstance(reply, httpx.Response):
+        return True
+    if reply.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
+        return reply.status_code in RETRIED
+    try:
+        told = orjson.loads(reply.content)
+    except orjson.JSONDecodeError:
+        return True
+    return not (isinstance(told, dict) and "error" in told)
+
+
 def error_of(reply: object) -> NovacronError:
     """Return the error behind a refusal, or behind a connection that was lost."""
     if not isinstance(reply, httpx.Response):

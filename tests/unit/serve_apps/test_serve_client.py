@@ -18,7 +18,7 @@ from novacron.errors import (
     SchemaError,
 )
 from serve_apps.client import AsyncClient, Client, RetryPolicy
-from serve_apps.client_wire import tensor_of
+from serve_apps.client_wire import may_repeat, tensor_of
 from serve_apps.messages import WIRE_DTYPES
 
 URL = "http://novacron"
@@ -246,3 +246,17 @@ def test_the_client_needs_no_ray():
     )
 
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("reply", "again"),
+    [
+        (httpx.Response(500, content=b"Internal Server Error"), True),
+        (httpx.Response(500, json={"error": "The model failed.", "code": "NovacronError"}), False),
+        (httpx.Response(503, json={"error": "loading"}), True),
+        (httpx.Response(400, json={"error": "wrong"}), False),
+        (httpx.ConnectError("gone"), True),
+    ],
+)
+def test_a_proxy_s_own_failure_may_be_asked_again_and_the_model_s_may_not(reply, again):
+    assert may_repeat(reply) is again
