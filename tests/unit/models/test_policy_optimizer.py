@@ -264,3 +264,14 @@ def test_optimizer_is_at_the_top_and_needs_neither_ray_nor_the_simulator():
 
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "AutoOptimizer" in dir(novacron)
+
+
+def test_policies_of_the_library_are_of_its_own_tables_and_answer():
+    optimizer = AutoOptimizer()
+
+    assert optimizer.model.parts
+    assert not optimizer.model.stale
+    for target in optimizer.model.parts:
+        answer = optimizer.optimize(target, telemetry_of(target))
+        assert answer.default_params
+        assert answer.is_improvement == (not answer.fallback)
