@@ -7,7 +7,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import torch
@@ -30,9 +30,10 @@ class GaussianModule(DefaultPPOTorchRLModule):
 
     def setup(self) -> None:
         """Build the networks, then set the spread."""
-        super().setup()
+        super().setup()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            self.pi.log_std.fill_(self.model_config["log_std_start"])
+            settings = cast(dict[str, Any], self.model_config)
+            self.pi.log_std.fill_(settings["log_std_start"])
 
 
 class QuietEnvironments(PlaceEnvironments):
@@ -57,7 +58,7 @@ def build_algorithm(target: str, ppo: PpoConfig, *, scenario: str) -> Algorithm:
 
 def _config(ppo: PpoConfig) -> PPOConfig:
     return (
-        PPOConfig()
+        PPOConfig()  # type: ignore[no-untyped-call]
         .env_runners(
             num_env_runners=0, rollout_fragment_length=max(1, ppo.batch_steps // ppo.num_envs)
         )
@@ -98,7 +99,7 @@ def _config(ppo: PpoConfig) -> PPOConfig:
 
 def network_of(algorithm: Algorithm) -> Perceptron:
     """Return the mean of the policy as arrays: the actor's encoder, then the head."""
-    module = algorithm.get_module()
+    module: Any = algorithm.get_module()
     parts = (module.encoder.actor_encoder, module.pi.net)
     return from_torch([layer for part in parts for layer in linear_layers(part)])
 
@@ -110,7 +111,8 @@ def linear_layers(part: nn.Module) -> list[nn.Linear]:
 
 def log_std_of(algorithm: Algorithm) -> float:
     """Return the mean log standard deviation of the actions."""
-    return float(algorithm.get_module().pi.log_std.detach().mean())
+    module: Any = algorithm.get_module()
+    return float(module.pi.log_std.detach().mean())
 
 
 def save_checkpoint(algorithm: Algorithm, directory: Path) -> None:
@@ -137,7 +139,7 @@ def without_cluster() -> Iterator[None]:
         yield
         return
     put, get = ray.put, ray.get
-    ray.put, ray.get = _itself, _itself
+    ray.put, ray.get = cast(Any, _itself), cast(Any, _itself)
     try:
         yield
     finally:

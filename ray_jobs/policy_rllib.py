@@ -97,7 +97,7 @@ def _train(
 ) -> Perceptron:
     from ray_jobs.policy_module import build_algorithm, log_std_of, network_of, save_checkpoint
 
-    algorithm = build_algorithm(target, config.ppo, scenario=config.scenario)
+    algorithm: Any = build_algorithm(target, config.ppo, scenario=config.scenario)
     try:
         curve = _restore(algorithm, folder)
         before_s = curve[-1].cpu_s if curve else 0.0
@@ -161,7 +161,7 @@ def _write_curve(folder: Path, curve: list[CurvePoint]) -> None:
 
 def write_network(network: Perceptron, path: Path) -> None:
     """Write the weights of a network in one step."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for number, (weight, bias) in enumerate(network.layers):
         arrays |= {f"weight{number}": weight, f"bias{number}": bias}
     draft = path.with_suffix(f".tmp-{os.getpid()}")
