@@ -34,11 +34,19 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 RULES: Final = ("random", "first_fit", "best_fit", "worst_fit", "least_loaded", "oracle")
-"""`oracle` knows the laws and every demand, and takes the node where the job itself is fastest."""
+"""`oracle` knows the laws and every demand, and takes the node where the slowdown of the job and what
+it adds to the slowdown of the residents are least: greedy, job by job, so not quite a bound."""
 LOAD: Final = 0.8
 """Busy cores over cores, once a fleet has filled."""
 OVERCOMMIT: Final = 2.0
 NODES: Final = 16
+_DEMANDS: Final = {
+    "busy_cores": "busy_cores",
+    "asked_memory_mbps": "memory_mbps",
+    "asked_iops": "iops",
+    "asked_network_mbps": "network_mbps",
+    "promised_cores": "cores",
+}
 _STAY_S: Final = 10_000.0
 
 
@@ -106,7 +114,7 @@ def run(world: World, rule: str, optimizer: WorkloadOptimizer | None, seed: int)
             continue
         if optimizer is None:
             node_N[job] = (
-                _fastest(world, fits, state, job)
+                _least_harm(world, fits, state, job, node_N)
                 if rule == "oracle"
                 else _choose(rule, fits, state, free_cores, free_gb, rng)
             )
@@ -129,21 +137,27 @@ def _look(world: World, node_N: Ints, total_N: Floats, looks_N: Floats) -> None:
     state = with_residents(world.hardware, node_N, world.work)
     own = world.work.take(here_N)
     at = state.take(node_N[here_N])
-    others = {name: getattr(at, name) for name in NodeState.__dataclass_fields__}
-    others |= {
-        "busy_cores": at.busy_cores - own.busy_cores,
-        "asked_memory_mbps": at.asked_memory_mbps - own.memory_mbps,
-        "asked_iops": at.asked_iops - own.iops,
-        "asked_network_mbps": at.asked_network_mbps - own.network_mbps,
-        "promised_cores": at.promised_cores - own.cores,
-    }
-    total_N[here_N] += slowdown(NodeState(**others), own)
+    total_N[here_N] += slowdown(_changed(at, None, own), own)
     looks_N[here_N] += 1
 
 
-def _fastest(world: World, fits: Ints, state: NodeState, job: int) -> int:
+def _least_harm(world: World, fits: Ints, state: NodeState, job: int, node_N: Ints) -> int:
     same = world.work.take(np.full(len(fits), job))
-    return int(fits[slowdown(state.take(fits), same).argmin()])
+    here_N = np.flatnonzero(node_N >= 0)
+    own, at = world.work.take(here_N), state.take(node_N[here_N])
+    added = world.work.take(np.full(len(here_N), job))
+    harm_N = slowdown(_changed(at, added, own), own) - slowdown(_changed(at, None, own), own)
+    harm_H = np.bincount(node_N[here_N], weights=harm_N, minlength=len(state.cores))
+    return int(fits[(slowdown(state.take(fits), same) + harm_H[fits]).argmin()])
+
+
+def _changed(at: NodeState, added: Demand | None, own: Demand) -> NodeState:
+    """Return nodes without a resident's own demand, and with what is added."""
+    values = {name: getattr(at, name) for name in NodeState.__dataclass_fields__}
+    for name, asked in _DEMANDS.items():
+        more = 0.0 if added is None else getattr(added, asked)
+        values[name] = values[name] - getattr(own, asked) + more
+    return NodeState(**values)
 
 
 def _choose(
