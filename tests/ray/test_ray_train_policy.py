@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_policy_that_does_not_pass_the_gate_is_not_registered(config_path, monke
     config_path.write_text(yaml.safe_dump(short))
     trained = train_policy(PolicyRequest(target=TARGET, config_path=config_path), lambda *_: None)
     store = ModelStore.connect(registry_config())
-    gate = load_config("configs/gate/optimizer.yaml", GateConfig)
+    gate = load_config(Path("configs/gate/optimizer.yaml"), GateConfig)
 
     with pytest.raises(GateRefusedError, match="acp_consensus"):
         offer(trained, store, gate)
