@@ -72,6 +72,21 @@ class Measured:
         return self.load.quantile_ms(0.99) / self.beside.quantile_ms(0.99)
 
 
+_METHOD: Final = (
+    "LightGBM, 300 trees over 24 features, one compute thread; requests rotate over 1,000 "
+    "distinct rows; answers of every server were compared with the model's own before "
+    "anything was timed.",
+    "CPU is user and system time of the server's whole process tree. Of Ray's processes, "
+    "what they burn without requests is taken off; `idle_cores` says how much that is.",
+    "Every measurement has the same FastAPI measured just before it; `cpu_ratio`, "
+    "`rate_ratio`, `p50_ratio` and `p99_ratio` are against that one. `cpu_times_cheaper` "
+    "and its like divide two such ratios. The interval is the range over the rounds; of "
+    "five rounds it covers the median 94 times in 100.",
+    "The load comes from one Python process of the same machine, which takes CPU from "
+    "every server alike.",
+)
+
+
 def to_result(
     measured: Sequence[Measured],
     in_process_s: Sequence[float],
@@ -108,17 +123,7 @@ def to_result(
         versions=describe_versions(["ray", "lightgbm", "mlflow", "fastapi", "uvicorn", "grpcio"]),
         metrics=tuple(metrics),
         notes=(
-            "LightGBM, 300 trees over 24 features, one compute thread; requests rotate over 1,000 "
-            "distinct rows; answers of every server were compared with the model's own before "
-            "anything was timed.",
-            "CPU is user and system time of the server's whole process tree. Of Ray's processes, "
-            "what they burn without requests is taken off; `idle_cores` says how much that is.",
-            "Every measurement has the same FastAPI measured just before it; `cpu_ratio`, "
-            "`rate_ratio`, `p50_ratio` and `p99_ratio` are against that one. `cpu_times_cheaper` "
-            "and its like divide two such ratios. The interval is the range over the rounds; of "
-            "five rounds it covers the median 94 times in 100.",
-            "The load comes from one Python process of the same machine, which takes CPU from "
-            "every server alike.",
+            *_METHOD,
             f"{failed} counted requests failed.",
             *_priority(),
             *missing,

@@ -177,7 +177,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(runs, doubling_yaml):
 
 
 def test_a_misspelt_data_folder_is_refused(runs, doubling_yaml):
-    with pytest.raises(ConfigError, match="folder of traces"):
+    with pytest.raises(ConfigError, match="folder of data"):
         train(request_for(doubling_yaml, data="/nowhere/at/all"), nothing)
 
 
