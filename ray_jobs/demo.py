@@ -1,4 +1,4 @@
-"""The whole way in one command: cluster, training job, gate, endpoint, batch forecasts, summary.
+"""The whole way in one command: cluster, training job, gate, endpoint, forecasts, other models.
 
 `python -m ray_jobs.demo`, or `make demo`. A second run reuses the trained version, and the cluster
 where `--keep` left it running.
@@ -31,6 +31,7 @@ from ray_jobs.answers import configure_logging, print_error, progress_bar
 from ray_jobs.cluster import LocalCluster
 from ray_jobs.cluster_state import ClusterConfig, ClusterState
 from ray_jobs.config import load_config
+from ray_jobs.demo_models import cold_answers
 from ray_jobs.demo_view import summary_view
 from ray_jobs.forecast_files import PredictRequest, predict_file
 from ray_jobs.interrupts import Terminated
@@ -87,6 +88,7 @@ class Demo:
             loaded = ModelStore.connect(registry_config()).load(MODEL)
             endpoint = self._serve(state, loaded)
             batch = self._forecast_file(loaded)
+            self._say("Asking the models that answer from a cold start")
             summary = {
                 "data_source": trained["data_source"],
                 "data_sha256": trained["data_sha256"],
@@ -94,6 +96,7 @@ class Demo:
                 "promotion": promotion,
                 "endpoint": endpoint,
                 "batch": batch,
+                "cold_start": cold_answers(),
                 "cluster": self._look(state, kept=stays),
                 "seconds": round(time.monotonic() - started, 1),
             }

@@ -52,6 +52,14 @@ def summary_view(summary: dict[str, Any]) -> Group:
             ("rows", "requests", "p50", "p95", "in process p50", "ratio"),
             latency,
         ),
+        table(
+            "Other models from a cold start, on generated data with a known cause",
+            ("model", "asked", "answer", "fallback", "s"),
+            [
+                (one["model"], one["asked"], one["answer"], one["fallback"], one["seconds"])
+                for one in summary["cold_start"]
+            ],
+        ),
         facts("Where to look", _where(summary)),
     )
 
