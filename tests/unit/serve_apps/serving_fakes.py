@@ -94,6 +94,7 @@ class MemoryStore:
 
     def __init__(self, **models):
         self.versions = {name: {"1": model} for name, model in models.items()}
+        self.features = {name: model.features_hash for name, model in models.items()}
         self.aliases = dict.fromkeys(((name, "champion") for name in models), "1")
 
     def resolve(self, name, ref):
@@ -105,7 +106,7 @@ class MemoryStore:
     def load(self, name, ref):
         version = self.resolve(name, ref)
         model = self.versions[name][version]
-        card = SimpleNamespace(features_hash="f" * 16)
+        card = SimpleNamespace(features_hash=self.features[name])
         return SimpleNamespace(model=model, name=name, version=version, card=card)
 
 

@@ -56,7 +56,6 @@ class Steady(MeanModel):
 @pytest_asyncio.fixture
 async def call():
     anomaly = AnomalyModel(AnomalyDetector())
-    anomaly.features_hash = "f" * 16
     service = build_service(
         {"bandwidth": Steady(kind="bandwidth"), "anomaly": anomaly}, ["bandwidth", "anomaly"]
     )

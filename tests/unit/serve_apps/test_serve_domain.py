@@ -27,8 +27,6 @@ QUIET = np.random.default_rng(2).normal(10, 1, 400).tolist()
 
 
 def with_site(models, tmp_path):
-    for model in models.values():
-        model.features_hash = "f" * 16
     return build_service(models, list(models), site_dir=tmp_path)
 
 

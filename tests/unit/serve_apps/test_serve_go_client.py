@@ -20,7 +20,6 @@ SPEC.loader.exec_module(go_client)
 @pytest_asyncio.fixture
 async def source(tmp_path):
     anomaly = AnomalyModel(AnomalyDetector())
-    anomaly.features_hash = "f" * 16
     service = build_service({"anomaly": anomaly}, ["anomaly"], site_dir=tmp_path)
     await service.host.load()
     return go_client.render((await service.client.get("/openapi.json")).json())
