@@ -66,6 +66,7 @@ bench-forecasts: setup
 	@for name in bandwidth bandwidth_paths performance scaling capacity; do \
 	  if [ -f benchmarks/$$name.py ]; then $(BIN)/python -m benchmarks.$$name || exit 1; fi; \
 	done
+	@$(BIN)/python -m benchmarks.report_page bandwidth
 
 # Copies the measured figures into the marked tables of README and docs.
 results: setup
