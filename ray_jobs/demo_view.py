@@ -55,10 +55,7 @@ def summary_view(summary: dict[str, Any]) -> Group:
         table(
             "Other models from a cold start, on generated data with a known cause",
             ("model", "asked", "answer", "fallback", "s"),
-            [
-                (one["model"], one["asked"], one["answer"], one["fallback"], one["seconds"])
-                for one in summary["cold_start"]
-            ],
+            [tuple(one.values()) for one in summary["cold_start"]],
         ),
         facts("Where to look", _where(summary)),
     )
