@@ -55,17 +55,13 @@ bench-patterns: setup
 bench-serving: setup
 	@$(BIN)/python -m benchmarks.serving
 
-# The models on which operators act, one after another; those that are there.
+# The models on which operators act, one after another.
 bench-decisions: setup
-	@for name in anomaly patterns placement; do \
-	  if [ -f benchmarks/$$name.py ]; then $(BIN)/python -m benchmarks.$$name || exit 1; fi; \
-	done
+	@for name in anomaly patterns placement; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-# The forecasters, one after another; those that are there.
+# The forecasters, one after another.
 bench-forecasts: setup
-	@for name in bandwidth bandwidth_paths performance scaling capacity; do \
-	  if [ -f benchmarks/$$name.py ]; then $(BIN)/python -m benchmarks.$$name || exit 1; fi; \
-	done
+	@for name in bandwidth bandwidth_paths performance scaling capacity; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@$(BIN)/python -m benchmarks.report_page bandwidth
 
 # Copies the measured figures into the marked tables of README and docs.

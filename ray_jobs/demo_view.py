@@ -1,12 +1,14 @@
 """The demo's summary for people: one table of what was done and where to look next."""
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group
 from rich.text import Text
 
 from ray_jobs.answers import facts, table
 from ray_jobs.train import interval
+
+_COLD_START: Final = ("model", "asked", "answer", "fallback", "seconds")
 
 
 def summary_view(summary: dict[str, Any]) -> Group:
@@ -54,8 +56,8 @@ def summary_view(summary: dict[str, Any]) -> Group:
         ),
         table(
             "Other models from a cold start, on generated data with a known cause",
-            ("model", "asked", "answer", "fallback", "s"),
-            [tuple(one.values()) for one in summary["cold_start"]],
+            _COLD_START,
+            [[one[name] for name in _COLD_START] for one in summary["cold_start"]],
         ),
         facts("Where to look", _where(summary)),
     )
