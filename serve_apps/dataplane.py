@@ -7,19 +7,14 @@ counting happen here, once for all of them.
 import asyncio
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from novacron.errors import NovacronError, PayloadTooLargeError, SchemaError
+from novacron.errors import NovacronError, PayloadTooLargeError
 from novacron.models.base import TensorSpec
-from novacron.models.tensor_checks import CheckedTensors
-from serve_apps.batching import BatchedAnswer
+from serve_apps.asking import Asking, PlainAsking
 from serve_apps.config import LimitsConfig
 from serve_apps.host import ServedModel
 from serve_apps.messages import Codec, InferAnswer, InferRequest, unexpected
@@ -71,6 +66,7 @@ class DataPlane:
         limits: Sizes above which a request is refused.
         metrics: Where requests are counted.
         clock: Seconds, monotonic.
+        asking: How a version is asked; by default without cache, breaker and fallbacks.
     """
 
     def __init__(
@@ -79,11 +75,13 @@ class DataPlane:
         limits: LimitsConfig,
         metrics: ServingMetrics,
         clock: Callable[[], float] = time.monotonic,
+        asking: Asking | None = None,
     ) -> None:
         self.host = host
         self.limits = limits
         self._metrics = metrics
         self._clock = clock
+        self._asking: Asking = asking or PlainAsking(limits, clock)
 
     def now_s(self) -> float:
         """Return the seconds of the clock that times the requests."""
@@ -189,25 +187,28 @@ class DataPlane:
     ) -> Reply:
         self.check_size(len(body))
         request = codec.decode(body)
-        rows, n_rows = self._prepare(served, request)
-        decoded_s = self._clock()
         deadline_s = started_s + min(read_timeout_s(request), timeout_s or math.inf)
-        batched = await served.batcher.submit(rows, n_rows, deadline_s)
+        asked = await self._asking.ask(served, request, deadline_s)
         answered_s = self._clock()
-        answer = _select(served, request, batched)
+        answer = InferAnswer(
+            model_name=served.name,
+            model_version=served.version,
+            tensors=asked.tensors,
+            request_id=request.request_id,
+        )
         encoded = codec.encode(answer)
         done_s = self._clock()
         timing = Timing(
-            decode_s=decoded_s - started_s,
-            queue_s=batched.queue_s,
-            predict_s=batched.predict_s,
+            decode_s=asked.prepared_s - started_s,
+            queue_s=asked.queue_s,
+            predict_s=asked.predict_s,
             encode_s=done_s - answered_s,
         )
         self._metrics.count_answer(
             served.name,
             served.version,
-            n_rows=n_rows,
-            fallbacks=_count_fallbacks(batched.tensors),
+            n_rows=asked.n_rows,
+            fallbacks=asked.fallbacks or {},
             timing=timing,
             latency_s=done_s - started_s,
         )
@@ -229,27 +230,6 @@ class DataPlane:
                 remedy="Send the rows in several requests.",
             )
 
-    def _prepare(
-        self, served: ServedModel, request: InferRequest
-    ) -> tuple[dict[str, NDArray[np.generic]], int]:
-        known = [spec.name for spec in served.model.outputs]
-        for output in request.outputs:
-            if output not in known:
-                raise SchemaError(
-                    field="outputs", got=output[:100], expected="one of " + ", ".join(known)
-                )
-        tensors = CheckedTensors(request.tensors, served.model.inputs)
-        n_rows = tensors.n_rows
-        if n_rows > self.limits.max_request_rows:
-            raise PayloadTooLargeError(
-                field="shape",
-                got=f"{n_rows} rows",
-                expected=f"at most {self.limits.max_request_rows} rows",
-                remedy="Send them in several requests.",
-            )
-        # `prepare` sees that they are checked.
-        return served.model.prepare(tensors), n_rows
-
 
 def read_timeout_s(request: InferRequest) -> float:
     """Return how long the caller will wait; infinite where it does not say.
@@ -263,33 +243,6 @@ def read_timeout_s(request: InferRequest) -> float:
     if not isinstance(given, int) or isinstance(given, bool) or given < 0:
         raise unexpected("parameters.timeout", given, "microseconds to wait, 0 for no limit")
     return given / 1e6 if given else math.inf
-
-
-def _select(served: ServedModel, request: InferRequest, batched: BatchedAnswer) -> InferAnswer:
-    """Pick the outputs asked for, and hold back an answer that is no number."""
-    names = request.outputs or tuple(spec.name for spec in served.model.outputs)
-    tensors = {name: batched.tensors[name] for name in names}
-    for name, array in tensors.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise NovacronError(
-                f"Model {served.name!r} version {served.version} answered {name!r} with a value "
-                "that is not finite.",
-                remedy="Report the request to the model's owner; other requests are not affected.",
-            )
-    return InferAnswer(
-        model_name=served.name,
-        model_version=served.version,
-        tensors=tensors,
-        request_id=request.request_id,
-    )
-
-
-def _count_fallbacks(tensors: Mapping[str, NDArray[np.generic]]) -> dict[str, int]:
-    """Count the rows answered by a named fallback; models say so in an output `fallback`."""
-    named = tensors.get("fallback")
-    if named is None:
-        return {}
-    return dict(Counter(str(name) for name in named.ravel() if name))
 
 
 def _describe(spec: TensorSpec) -> dict[str, Any]:
