@@ -87,6 +87,7 @@ proto: setup
 	@$(BIN)/python -m novacron.contracts.reference
 	@$(BIN)/python -m novacron.features.reference
 	@$(BIN)/python -m novacron.telemetry.datasets.reference
+	@$(BIN)/python -m tuning.reference
 
 # Writes names, versions and hashes only: no hosts.
 lock:

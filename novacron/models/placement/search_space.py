@@ -1,0 +1,132 @@
+"""What may be searched of the workload optimizer, below `fit` of its training file."""
+
+from typing import Final
+
+from novacron.models.search_space import (
+    FloatParameter,
+    IntParameter,
+    SearchSpace,
+)
+
+SPACE: Final = SearchSpace(
+    model="placement",
+    block="fit",
+    parameters=(
+        IntParameter(
+            name="outcomes.performance.trees",
+            default=150,
+            low=30,
+            high=500,
+            log=True,
+            why="trees of throughput, latency and reliability; more cost decision time",
+        ),
+        IntParameter(
+            name="outcomes.performance.depth",
+            default=4,
+            low=2,
+            high=8,
+            why="depth of those trees",
+        ),
+        FloatParameter(
+            name="outcomes.performance.learning_rate",
+            default=0.1,
+            low=0.02,
+            high=0.4,
+            log=True,
+            why="share of each tree that is kept",
+        ),
+        IntParameter(
+            name="outcomes.resource.trees",
+            default=150,
+            low=30,
+            high=500,
+            log=True,
+            why="trees of resource efficiency",
+        ),
+        IntParameter(
+            name="outcomes.resource.depth",
+            default=6,
+            low=2,
+            high=10,
+            why="depth of those trees",
+        ),
+        FloatParameter(
+            name="outcomes.resource.learning_rate",
+            default=0.1,
+            low=0.02,
+            high=0.4,
+            log=True,
+            why="share of each tree that is kept",
+        ),
+        IntParameter(
+            name="outcomes.power.trees",
+            default=150,
+            low=30,
+            high=500,
+            log=True,
+            why="trees of power",
+        ),
+        IntParameter(
+            name="outcomes.power.depth",
+            default=4,
+            low=2,
+            high=8,
+            why="depth of those trees",
+        ),
+        FloatParameter(
+            name="outcomes.power.learning_rate",
+            default=0.1,
+            low=0.02,
+            high=0.4,
+            log=True,
+            why="share of each tree that is kept",
+        ),
+        FloatParameter(
+            name="outcomes.absent_ratio",
+            default=0.15,
+            low=0.0,
+            high=0.4,
+            why="share of optional factors hidden in training; more trusts them less",
+        ),
+        IntParameter(
+            name="lifetimes.rounds",
+            default=120,
+            low=20,
+            high=500,
+            log=True,
+            why="trees of the lifetime hazard",
+        ),
+        IntParameter(
+            name="lifetimes.leaves",
+            default=31,
+            low=4,
+            high=128,
+            log=True,
+            why="leaves of such a tree",
+        ),
+        IntParameter(
+            name="lifetimes.leaf_rows",
+            default=50,
+            low=10,
+            high=500,
+            log=True,
+            why="fewest rows in a leaf",
+        ),
+        FloatParameter(
+            name="lifetimes.learning_rate",
+            default=0.07,
+            low=0.01,
+            high=0.3,
+            log=True,
+            why="share of each tree that is kept",
+        ),
+        FloatParameter(
+            name="lifetimes.half_life_s",
+            default=86400.0,
+            low=3600.0,
+            high=864000.0,
+            log=True,
+            why="of what a cluster remembers of lifetimes",
+        ),
+    ),
+)
