@@ -88,10 +88,12 @@ class ArrowStream:
         )
 
     def encode(self, answer: InferAnswer) -> bytes:
-        """Write one answer; `model_name`, `model_version` and `id` are in the schema's metadata."""
+        """Write one answer; names and ids of it are in the schema's metadata."""
         told = {"model_name": answer.model_name, "model_version": answer.model_version}
         if answer.request_id is not None:
             told["id"] = answer.request_id
+        if answer.prediction_id:
+            told["prediction_id"] = answer.prediction_id
         table = pa.table({name: _write_column(array) for name, array in answer.tensors.items()})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema.with_metadata(told)) as writer:

@@ -19,6 +19,7 @@ from serve_apps.config import LimitsConfig
 from serve_apps.host import ServedModel
 from serve_apps.messages import Codec, InferAnswer, InferRequest, unexpected
 from serve_apps.metrics import ServingMetrics, Timing
+from serve_apps.recording import Recorder
 
 SERVER_NAME: Final = "novacron"
 EXTENSIONS: Final = ("binary_tensor_data", "arrow_stream")
@@ -34,6 +35,7 @@ class Reply:
     model_name: str
     model_version: str
     timing: Timing
+    prediction_id: str = ""
 
 
 class Models(Protocol):
@@ -67,6 +69,7 @@ class DataPlane:
         metrics: Where requests are counted.
         clock: Seconds, monotonic.
         asking: How a version is asked; by default without cache, breaker and fallbacks.
+        recorder: Keeps each answer; without one, answers have no `prediction_id`.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class DataPlane:
         metrics: ServingMetrics,
         clock: Callable[[], float] = time.monotonic,
         asking: Asking | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.host = host
         self.limits = limits
         self._metrics = metrics
         self._clock = clock
         self._asking: Asking = asking or PlainAsking(limits, clock)
+        self.recorder = recorder
 
     def now_s(self) -> float:
         """Return the seconds of the clock that times the requests."""
@@ -195,6 +200,7 @@ class DataPlane:
             model_version=served.version,
             tensors=asked.tensors,
             request_id=request.request_id,
+            prediction_id="" if self.recorder is None else self.recorder.new_id(),
         )
         encoded = codec.encode(answer)
         done_s = self._clock()
@@ -212,8 +218,14 @@ class DataPlane:
             timing=timing,
             latency_s=done_s - started_s,
         )
+        if self.recorder is not None:
+            self.recorder.record(served, request, answer, timing)
         return Reply(
-            body=encoded, model_name=served.name, model_version=served.version, timing=timing
+            body=encoded,
+            model_name=served.name,
+            model_version=served.version,
+            timing=timing,
+            prediction_id=answer.prediction_id,
         )
 
     def check_size(self, n_bytes: int) -> None:

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID_HEADER: Final = "x-request-id"
+PREDICTION_ID_HEADER: Final = "x-prediction-id"
 _ROUTES: Final = re.compile(
     r"/v2(?:/health/(live|ready)|/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?)?/?"
 )
@@ -191,6 +192,8 @@ class Gateway:
             raise
         reply = await self._plane.infer(name, version, body, codec, timeout_s=timeout_s)
         answer_headers = codec.answer_headers | {"server-timing": reply.timing.to_header()}
+        if reply.prediction_id:
+            answer_headers[PREDICTION_ID_HEADER] = reply.prediction_id
         return Response(200, reply.body, answer_headers)
 
 

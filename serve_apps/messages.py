@@ -37,23 +37,30 @@ class InferRequest:
     """What a caller asks: tensors by name, rows on axis 0.
 
     `outputs` names the answers wanted, in order; empty means all of them. `request_id` is the
-    caller's own and comes back with the answer.
+    caller's own and comes back with the answer. `entities` says what each row is about and
+    `steps_s` how many seconds apart its samples are; both are empty where the skin does not know.
     """
 
     tensors: Mapping[str, NDArray[np.generic]]
     outputs: tuple[str, ...] = ()
     request_id: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    entities: tuple[str | None, ...] = ()
+    steps_s: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InferAnswer:
-    """What the caller gets: the tensors it asked for, and which model version answered."""
+    """What the caller gets: the tensors it asked for, and which model version answered.
+
+    `prediction_id` finds the answer in the prediction log; empty where none is kept.
+    """
 
     model_name: str
     model_version: str
     tensors: Mapping[str, NDArray[np.generic]]
     request_id: str | None = None
+    prediction_id: str = ""
 
 
 class Codec(Protocol):

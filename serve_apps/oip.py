@@ -61,7 +61,7 @@ class OipJson:
         return read_request(parse_json(body))
 
     def encode(self, answer: InferAnswer) -> bytes:
-        """Write `{"model_name", "model_version", "id"?, "outputs": [...]}` with flat data."""
+        """Write `{"model_name", "model_version", "id"?, "parameters"?, "outputs": [...]}` with flat data."""
         return orjson.dumps(describe_answer(answer), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -90,6 +90,8 @@ def describe_answer(answer: InferAnswer) -> dict[str, Any]:
     }
     if answer.request_id is not None:
         document["id"] = answer.request_id
+    if answer.prediction_id:
+        document["parameters"] = {"prediction_id": answer.prediction_id}
     document["outputs"] = [_write_tensor(*item) for item in answer.tensors.items()]
     return document
 

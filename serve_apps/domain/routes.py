@@ -9,7 +9,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from serve_apps.host import ServedModel
 from serve_apps.messages import InferAnswer, InferRequest, is_number, unexpected
 from serve_apps.metrics import Timing
 from serve_apps.oip import parse_json
+from serve_apps.recording import row_id
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +221,7 @@ class DomainRoutes:
             work.versions[row.place],
             work.values[row.place],
             work.options.get(row.place, {}),
-            prediction_id=self._new_id(),
+            prediction_id=work.ids.get(row.place) or self._new_id(),
             made_at=self._now(),
         )
 
@@ -263,6 +264,8 @@ class _Work:
         self.versions: dict[int, str] = {}
         self.options: dict[int, dict[str, Any]] = {}
         self.errors: dict[int, NovacronError] = {}
+        self.ids: dict[int, str] = {}
+        """Ids under which the prediction log keeps the rows, where there is one."""
         self.decode_s = self.queue_s = self.predict_s = 0.0
 
     async def ask(self, rows: Sequence[Row]) -> None:
@@ -298,7 +301,7 @@ class _Work:
 
     async def _ask_group(self, shapes: Shapes, rows: Sequence[Row]) -> None:
         try:
-            asked = _Asked(join_rows([row.fields for row in rows], shapes, self._specs))
+            asked = _Asked(self._join(shapes, rows))
             reply = await self._plane.infer(
                 self._served.name, self._version, b"", asked, timeout_s=self._timeout_s
             )
@@ -319,3 +322,13 @@ class _Work:
         for place, row in enumerate(rows):
             self.versions[row.place] = asked.answer.model_version
             self.values[row.place] = values_of(asked.answer.tensors, place)
+            if asked.answer.prediction_id:
+                self.ids[row.place] = row_id(asked.answer.prediction_id, place, len(rows))
+
+    def _join(self, shapes: Shapes, rows: Sequence[Row]) -> InferRequest:
+        request = join_rows([row.fields for row in rows], shapes, self._specs)
+        return replace(
+            request,
+            entities=tuple(row.entity for row in rows),
+            steps_s=tuple(self.options[row.place].get("step_s") for row in rows),
+        )

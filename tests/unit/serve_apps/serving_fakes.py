@@ -121,12 +121,14 @@ class Service:
     client: httpx.AsyncClient
 
 
-def build_service(models, refs, *, batching=None, limits=None, site_dir=None, **of_gateway):
+def build_service(
+    models, refs, *, batching=None, limits=None, site_dir=None, recorder=None, **of_gateway
+):
     store = MemoryStore(**models)
     metrics = MemoryMetrics()
     serving = ServingMetrics(metrics)
     host = ModelHost(store, refs, batching or BatchingConfig(), serving.observe_batch)
-    plane = DataPlane(host, limits or LimitsConfig(), serving)
+    plane = DataPlane(host, limits or LimitsConfig(), serving, recorder=recorder)
     if site_dir is not None:
         of_gateway["site"] = Site(plane, site_dir)
     gateway = Gateway(plane, on_shutdown=host.drain, new_id=lambda: "made-here", **of_gateway)
