@@ -7,19 +7,28 @@ counting happen here, once for all of them.
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final, Protocol
 
-from novacron.errors import NovacronError, PayloadTooLargeError
+from novacron.errors import NotReadyError, NovacronError, PayloadTooLargeError
 from novacron.models.base import TensorSpec
-from serve_apps.asking import Asking, PlainAsking
+from serve_apps.asking import Asked, Asking, PlainAsking
 from serve_apps.config import LimitsConfig
 from serve_apps.host import ServedModel
 from serve_apps.messages import Codec, InferAnswer, InferRequest, unexpected
 from serve_apps.metrics import ServingMetrics, Timing
 from serve_apps.recording import Recorder
+from serve_apps.request_path import (
+    Chooser,
+    Chosen,
+    DefaultVersion,
+    Finished,
+    Observer,
+    key_of,
+    tell,
+)
 
 SERVER_NAME: Final = "novacron"
 EXTENSIONS: Final = ("binary_tensor_data", "arrow_stream")
@@ -36,6 +45,23 @@ class Reply:
     model_version: str
     timing: Timing
     prediction_id: str = ""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Request:
+    """A request on its way, and what is known of it so far."""
+
+    name: str
+    version: str | None
+    key: str
+    began_s: float
+    status: int = NovacronError.http_status
+    served: ServedModel | None = None
+    """What the host answers with by default, then what was chosen; None for an unknown name."""
+    role: str = ""
+    content: InferRequest | None = None
+    asked: Asked | None = None
+    error: NovacronError | None = None
 
 
 class Models(Protocol):
@@ -70,9 +96,11 @@ class DataPlane:
         clock: Seconds, monotonic.
         asking: How a version is asked; by default without cache, breaker and fallbacks.
         recorder: Keeps each answer; without one, answers have no `prediction_id`.
+        chooser: Which version answers; by default the host's first.
+        observers: Told of each finished request.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each seam
         self,
         host: Models,
         limits: LimitsConfig,
@@ -80,6 +108,9 @@ class DataPlane:
         clock: Callable[[], float] = time.monotonic,
         asking: Asking | None = None,
         recorder: Recorder | None = None,
+        *,
+        chooser: Chooser | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.host = host
         self.limits = limits
@@ -87,6 +118,8 @@ class DataPlane:
         self._clock = clock
         self._asking: Asking = asking or PlainAsking(limits, clock)
         self.recorder = recorder
+        self._chooser: Chooser = chooser or DefaultVersion(host.get)
+        self._observers = tuple(observers)
 
     def now_s(self) -> float:
         """Return the seconds of the clock that times the requests."""
@@ -124,6 +157,10 @@ class DataPlane:
             "parameters": {"version": served.version, "features_hash": served.features_hash},
         }
 
+    def choose(self, name: str, model_version: str | None, key: str) -> Chosen:
+        """Tell which version answers such a request; raises as `Chooser.choose`."""
+        return self._chooser.choose(name, model_version, key)
+
     async def infer(
         self,
         name: str,
@@ -133,6 +170,7 @@ class DataPlane:
         *,
         began_s: float | None = None,
         timeout_s: float | None = None,
+        key: str | None = None,
     ) -> Reply:
         """Answer one request.
 
@@ -145,6 +183,8 @@ class DataPlane:
                 decoding.
             timeout_s: How long the transport says the caller will wait; the request's own
                 `parameters.timeout`, in microseconds, counts too.
+            key: By which the caller stays with one version; the request's own `parameters.key`
+                holds where the transport says none.
 
         Raises:
             ModelNotFoundError: No such model or version.
@@ -154,24 +194,22 @@ class DataPlane:
             DeadlineExceededError: The deadline passed.
             NovacronError: The model failed for this request.
         """
-        status = NovacronError.http_status
-        served: ServedModel | None = None
+        now_s = self._clock() if began_s is None else began_s
+        one = _Request(name=name, version=model_version, key=key or "", began_s=now_s)
         try:
-            served = self.host.get(name, model_version)
-            began_s = self._clock() if began_s is None else began_s
-            reply = await self._answer(served, body, codec, began_s, timeout_s)
-            status = 200
+            # Before the body is read: a name that is not served costs nothing.
+            one.served = self.host.get(name, model_version)
+            reply = await self._answer(one, body, codec, timeout_s)
+            one.status = 200
             return reply
         except NovacronError as error:
-            status = error.http_status
+            one.error, one.status = error, error.http_status
             raise
         except asyncio.CancelledError:
-            status = CANCELLED_STATUS
+            one.status = CANCELLED_STATUS
             raise
         finally:
-            # A name that is not served is the caller's invention: never a label.
-            labels = (served.name, served.version) if served else ("", "")
-            self._metrics.count_request(*labels, status)
+            self._finish(one)
 
     def count_refusal(self, name: str, model_version: str | None, error: NovacronError) -> None:
         """Count a request that a skin refused before it could hand a body to `infer`."""
@@ -183,17 +221,16 @@ class DataPlane:
             self._metrics.count_request(served.name, served.version, error.http_status)
 
     async def _answer(
-        self,
-        served: ServedModel,
-        body: bytes,
-        codec: Codec,
-        started_s: float,
-        timeout_s: float | None,
+        self, one: _Request, body: bytes, codec: Codec, timeout_s: float | None
     ) -> Reply:
+        started_s = one.began_s
         self.check_size(len(body))
-        request = codec.decode(body)
+        request = one.content = codec.decode(body)
+        one.key = key_of(one.key, request)
         deadline_s = started_s + min(read_timeout_s(request), timeout_s or math.inf)
-        asked = await self._asking.ask(served, request, deadline_s)
+        asked = one.asked = await self._ask(one, request, deadline_s)
+        served = one.served
+        assert served is not None  # noqa: S101  found by `infer`
         answered_s = self._clock()
         answer = InferAnswer(
             model_name=served.name,
@@ -219,7 +256,7 @@ class DataPlane:
             latency_s=done_s - started_s,
         )
         if self.recorder is not None:
-            self.recorder.record(served, request, answer, timing)
+            self.recorder.record(served, request, answer, timing, role=one.role)
         return Reply(
             body=encoded,
             model_name=served.name,
@@ -227,6 +264,39 @@ class DataPlane:
             timing=timing,
             prediction_id=answer.prediction_id,
         )
+
+    async def _ask(self, one: _Request, request: InferRequest, deadline_s: float) -> Asked:
+        """Ask the version chosen, and if it left in between, the one that is chosen then."""
+        chosen = self._chooser.choose(one.name, one.version, one.key)
+        one.served, one.role = chosen.served, chosen.role
+        try:
+            return await self._asking.ask(chosen.served, request, deadline_s)
+        except NotReadyError:
+            again = self._chooser.choose(one.name, one.version, one.key)
+            if again.served is chosen.served:
+                raise
+            one.served, one.role = again.served, again.role
+            return await self._asking.ask(again.served, request, deadline_s)
+
+    def _finish(self, one: _Request) -> None:
+        """Count a request that has ended, however it did, and tell the observers."""
+        served = one.served
+        # A name that is not served is the caller's invention: never a label.
+        labels = (served.name, served.version) if served else ("", "")
+        self._metrics.count_request(*labels, one.status)
+        if served is None or not self._observers:
+            return
+        finished = Finished(
+            served=served,
+            role=one.role,
+            key=one.key,
+            status=one.status,
+            latency_s=self._clock() - one.began_s,
+            request=one.content,
+            asked=one.asked,
+            error=one.error,
+        )
+        tell(self._observers, finished)
 
     def check_size(self, n_bytes: int) -> None:
         """Refuse a body beyond the limit; skins call it before they have read all of it.

@@ -28,6 +28,7 @@ from serve_apps.domain.site import Site
 from serve_apps.http_body import CallerGoneError, Message, Receive, read_body, read_timeout_s
 from serve_apps.oip import encode_error
 from serve_apps.oip_binary import HEADER_LENGTH, OipHttp
+from serve_apps.request_path import KEY_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +191,9 @@ class Gateway:
         except InvalidInputError as error:
             self._plane.count_refusal(name, version, error)
             raise
-        reply = await self._plane.infer(name, version, body, codec, timeout_s=timeout_s)
+        reply = await self._plane.infer(
+            name, version, body, codec, timeout_s=timeout_s, key=headers.get(KEY_HEADER)
+        )
         answer_headers = codec.answer_headers | {"server-timing": reply.timing.to_header()}
         if reply.prediction_id:
             answer_headers[PREDICTION_ID_HEADER] = reply.prediction_id

@@ -18,6 +18,7 @@ from serve_apps.dataplane import DataPlane
 from serve_apps.grpc_messages import new_message
 from serve_apps.oip import encode_error
 from serve_apps.oip_grpc import OipGrpc, parse_message
+from serve_apps.request_path import KEY_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class InferenceService:
                     remedy="Set grpc.allow_remote if the network in between is trusted.",
                 )
             if method not in _OPEN:
-                self._guard.check(_authorization(context))
+                self._guard.check(_metadata(context, "authorization"))
             return Serialized(await self._handlers[method](body, context))
         except NovacronError as error:
             refuse(error, context)
@@ -136,7 +137,8 @@ class InferenceService:
         except InvalidInputError as error:
             self._plane.count_refusal("", None, error)
             raise
-        reply = await self._plane.infer(name, version, body, codec, began_s=began_s)
+        key = _metadata(context, KEY_HEADER)
+        reply = await self._plane.infer(name, version, body, codec, began_s=began_s, key=key)
         _add_trailing(context, ("server-timing", reply.timing.to_header()))
         return reply.body
 
@@ -175,9 +177,9 @@ class InferenceService:
         )
 
 
-def _authorization(context: CallContext) -> str | None:
+def _metadata(context: CallContext, name: str) -> str | None:
     for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
+        if key == name:
             return value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return None
 

@@ -214,8 +214,7 @@ class DomainRoutes:
         if error is not None:
             return named | {"row": row.place} | error.to_dict()
         if work.versions[row.place] != served.version:
-            # A promoted version took over in between.
-            served = self._plane.host.get(served.name)
+            served = self._served_as(served.name, work.versions[row.place])
         return named | build_record(
             served,
             work.versions[row.place],
@@ -224,6 +223,14 @@ class DomainRoutes:
             prediction_id=work.ids.get(row.place) or self._new_id(),
             made_at=self._now(),
         )
+
+    def _served_as(self, name: str, version: str) -> ServedModel:
+        """Find the version that answered: one being tried, or promoted in between."""
+        try:
+            return self._plane.host.get(name, version)
+        except ModelNotFoundError:
+            # It has answered and left since.
+            return self._plane.host.get(name)
 
 
 def _named(error: Exception) -> NovacronError:
@@ -269,15 +276,24 @@ class _Work:
         self.decode_s = self.queue_s = self.predict_s = 0.0
 
     async def ask(self, rows: Sequence[Row]) -> None:
-        """Ask for all rows, those of one shape together."""
-        groups: dict[Shapes, list[Row]] = {}
+        """Ask for all rows, those of one shape and one version together."""
+        groups: dict[tuple[Shapes, str], list[Row]] = {}
         for row in rows:
             try:
                 own = self._take_options(row)
-                groups.setdefault(shapes_of(own.fields, self._specs), []).append(own)
+                shapes = shapes_of(own.fields, self._specs)
+                groups.setdefault((shapes, self._version_for(row)), []).append(own)
             except InvalidInputError as error:
                 self.errors[row.place] = error
-        await asyncio.gather(*(self._ask_group(shapes, own) for shapes, own in groups.items()))
+        await asyncio.gather(
+            *(self._ask_group(shapes, own) for (shapes, _), own in groups.items())
+        )
+
+    def _version_for(self, row: Row) -> str:
+        """Tell the version that an entity stays with; empty for a row about nothing in particular."""
+        if not row.entity or self._version is not None:
+            return ""
+        return self._plane.choose(self._served.name, None, row.entity).served.version
 
     def _take_options(self, row: Row) -> Row:
         """Part what the route reads itself from what the model reads."""
@@ -303,7 +319,12 @@ class _Work:
         try:
             asked = _Asked(self._join(shapes, rows))
             reply = await self._plane.infer(
-                self._served.name, self._version, b"", asked, timeout_s=self._timeout_s
+                self._served.name,
+                self._version,
+                b"",
+                asked,
+                timeout_s=self._timeout_s,
+                key=rows[0].entity,
             )
         except _WHOLE:
             raise
