@@ -19,7 +19,9 @@
     |-- GateRefusedError               409 FAILED_PRECONDITION  exit 3
     |-- EpisodeFinishedError           409 FAILED_PRECONDITION  exit 1  reset the environment first
     |-- OverloadedError                429 RESOURCE_EXHAUSTED   exit 1  retry after `retry_after_s`
+    |   `-- RateLimitedError           429  the caller asks more often than it may
     |-- NotReadyError                  503 UNAVAILABLE          exit 1
+    |   `-- CircuitOpenError           503  a version that failed gets no calls for a while
     |-- DeadlineExceededError          504 DEADLINE_EXCEEDED    exit 1  no answer in the time given
     `-- MissingDependencyError         500 INTERNAL             exit 1  an extra is not installed
 
@@ -237,11 +239,32 @@ class OverloadedError(NovacronError):
         return super().to_dict() | {"retry_after_s": round(self.retry_after_s, 3)}
 
 
+class RateLimitedError(OverloadedError):
+    """The caller asks more often than it may."""
+
+
 class NotReadyError(NovacronError):
     """The service or a model of it is still loading, or is shutting down."""
 
     http_status = 503
     grpc_status = "UNAVAILABLE"
+
+
+class CircuitOpenError(NotReadyError):
+    """A version failed too often in a row; it gets no calls until `retry_after_s` have passed.
+
+    Args:
+        message: Which version, and what stands in for it: nothing.
+        retry_after_s: Seconds until it is tried again.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, remedy=f"Retry after {retry_after_s:.1f} s.")
+        self.retry_after_s = retry_after_s
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the base object plus `retry_after_s`."""
+        return super().to_dict() | {"retry_after_s": round(self.retry_after_s, 3)}
 
 
 class DeadlineExceededError(NovacronError):

@@ -1,7 +1,7 @@
 """What the endpoint counts, in the series that `novacron.monitoring.metric_names` lists."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -12,6 +12,7 @@ from novacron.monitoring.metric_names import (
     SERVED_REQUESTS,
     SERVED_ROWS,
     SERVED_STAGE_S,
+    MetricSpec,
 )
 
 
@@ -56,6 +57,7 @@ class ServingMetrics:
     """
 
     def __init__(self, library: MetricsLibrary, flush_s: float = 0.0) -> None:
+        self._library = library
         self._requests = SERVED_REQUESTS.create(library)
         self._rows = SERVED_ROWS.create(library)
         self._fallbacks = SERVED_FALLBACKS.create(library)
@@ -92,6 +94,15 @@ class ServingMetrics:
     def observe_batch(self, model: str, n_rows: int) -> None:
         """Record the rows that one model call answered."""
         self._batch_rows.observe(n_rows, tags={"model": model})
+
+    def counter(self, spec: MetricSpec) -> Callable[[float, tuple[str, ...]], None]:
+        """Return what adds to a further series: called with the amount and the label values."""
+        series = spec.create(self._library)
+        return lambda value, values: self._add(series, value, spec.labels, values)
+
+    def gauge(self, spec: MetricSpec) -> Any:
+        """Return a further series of the kind that is set."""
+        return spec.create(self._library)
 
     def flush(self) -> None:
         """Hand over what was added up."""

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Datatype = Literal["BOOL", "INT32", "INT64", "FP32", "FP64", "BYTES"]
 Tensors = Mapping[str, NDArray[np.generic]]
+Dependence = Literal["request", "state", "unknown"]
+"""What a model's answers depend on: on nothing but the request, or on what it was told or asked
+before or what time it is. A model says so by a class attribute `depends_on`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,3 +72,9 @@ class ServableModel(Protocol):
     def save(self, directory: Path) -> None:
         """Write the bundle: `bundle.json` plus weights in safe formats, never a pickle."""
         ...
+
+
+def dependence_of(model: ServableModel) -> Dependence:
+    """Return what a model's answers depend on; `unknown` where it does not say."""
+    found: Dependence = getattr(model, "depends_on", "unknown")
+    return found

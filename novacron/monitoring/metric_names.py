@@ -90,6 +90,62 @@ BATCH_ROWS: Final = MetricSpec(
     doc="rows that one model call answered",
 )
 
+CIRCUIT_STATE: Final = MetricSpec(
+    name="novacron_circuit_state",
+    kind="gauge",
+    labels=("model", "version"),
+    doc="circuit breaker of a version: 0 closed, 1 half open, 2 open",
+)
+CIRCUIT_TRIPS: Final = MetricSpec(
+    name="novacron_circuit_trips",
+    kind="counter",
+    labels=("model", "version"),
+    doc="times a version's circuit opened",
+)
+CIRCUIT_FAILURES: Final = MetricSpec(
+    name="novacron_circuit_failures",
+    kind="counter",
+    labels=("model", "version", "cause"),
+    doc="requests that a version failed, by the error's name; callers' mistakes are not among them",
+)
+CIRCUIT_REFUSALS: Final = MetricSpec(
+    name="novacron_circuit_refusals",
+    kind="counter",
+    labels=("model", "version"),
+    doc="requests that an open circuit kept from the version",
+)
+STOOD_IN_REQUESTS: Final = MetricSpec(
+    name="novacron_stood_in_requests",
+    kind="counter",
+    labels=("model", "version", "baseline", "cause"),
+    doc="requests that a named baseline answered because the version could not",
+)
+CACHE_LOOKUPS: Final = MetricSpec(
+    name="novacron_answer_cache_lookups",
+    kind="counter",
+    labels=("model", "result"),
+    doc="looks into the answer cache: hit, miss or joined",
+)
+CACHE_EVICTIONS: Final = MetricSpec(
+    name="novacron_answer_cache_evictions",
+    kind="counter",
+    doc="kept answers dropped for want of room or for their age",
+)
+CACHE_BYTES: Final = MetricSpec(
+    name="novacron_answer_cache_bytes", kind="gauge", doc="bytes of the answers kept in a replica"
+)
+ACCESS_REFUSALS: Final = MetricSpec(
+    name="novacron_access_refusals",
+    kind="counter",
+    labels=("caller", "reason"),
+    doc="requests refused before they were read: token, role, rate or size",
+)
+AUDIT_LOST: Final = MetricSpec(
+    name="novacron_audit_lost",
+    kind="counter",
+    doc="audit lines that could not be written; the answers were not held up for them",
+)
+
 ALL_METRICS: Final = (
     ROWS_READ,
     ROWS_REJECTED,
@@ -102,4 +158,14 @@ ALL_METRICS: Final = (
     SERVED_LATENCY_S,
     SERVED_STAGE_S,
     BATCH_ROWS,
+    CIRCUIT_STATE,
+    CIRCUIT_TRIPS,
+    CIRCUIT_FAILURES,
+    CIRCUIT_REFUSALS,
+    STOOD_IN_REQUESTS,
+    CACHE_LOOKUPS,
+    CACHE_EVICTIONS,
+    CACHE_BYTES,
+    ACCESS_REFUSALS,
+    AUDIT_LOST,
 )

@@ -6,7 +6,7 @@ Legend: N rows, W samples of history (newest last).
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from novacron.models.anomaly.detector import AnomalyDetector
 from novacron.models.anomaly.explain import COVERAGE, usual_range
 from novacron.models.anomaly.inputs import ANY_VALUE, MetricSeries
 from novacron.models.anomaly.stream import day_samples, p_value
-from novacron.models.base import Tensors, TensorSpec
+from novacron.models.base import Dependence, Tensors, TensorSpec
 from novacron.models.tensor_checks import check_tensors
 from novacron.models.tensor_specs import flag, number, text
 
@@ -57,6 +57,7 @@ class AnomalyModel:
     """
 
     kind: str = KIND
+    depends_on: ClassVar[Dependence] = "state"
     inputs: tuple[TensorSpec, ...] = INPUTS
     outputs: tuple[TensorSpec, ...] = OUTPUTS
 

@@ -17,7 +17,7 @@ from novacron.models.bandwidth.blend import ClassModel, ewma_of_windows
 from novacron.models.bandwidth.bundle_files import write_bundle
 from novacron.models.bandwidth.config import POOLED, BandwidthConfig
 from novacron.models.bandwidth.windows import Floats, encode
-from novacron.models.base import Tensors, TensorSpec
+from novacron.models.base import Dependence, Tensors, TensorSpec
 from novacron.models.conformal import OnlineConformal
 from novacron.models.tensor_checks import check_tensors
 
@@ -97,6 +97,7 @@ class BandwidthModel:
     """
 
     kind: str = "bandwidth"
+    depends_on: ClassVar[Dependence] = "request"
     fallback_name: ClassVar[str] = "ewma_band"
 
     def __init__(self, config: BandwidthConfig, classes: Mapping[str, ClassModel]) -> None:
@@ -164,13 +165,24 @@ class BandwidthModel:
             windows = {name: x_NW[own] for name, x_NW in channels.items()}
             q_NHQ[own], cold_N = self.quantiles(part, windows)
             fallback_N[own[cold_N]] = self.fallback_name
-        return {
-            "value_mbps": q_NHQ[..., 1].copy(),
-            "lower_mbps": q_NHQ[..., 0].copy(),
-            "upper_mbps": q_NHQ[..., 2].copy(),
-            "quantiles_mbps": q_NHQ,
-            "fallback": fallback_N,
-        }
+        return _outputs(q_NHQ, fallback_N)
+
+    def answer_by_band(
+        self, bandwidth_NT: Floats, names_N: NDArray[np.generic] | None
+    ) -> dict[str, NDArray[np.generic]]:
+        """Answer checked histories by the EWMA band of their class alone, all rows flagged.
+
+        Args:
+            bandwidth_NT: Mbit/s, newest last.
+            names_N: Class of each row; None: `POOLED`.
+        """
+        window_NW = bandwidth_NT[:, -self.config.features.history :]
+        class_N = self._class_numbers(names_N, len(window_NW))
+        q_NHQ = np.empty((len(window_NW), self.config.horizon, 3))
+        for number in np.unique(class_N):
+            own = np.flatnonzero(class_N == number)
+            q_NHQ[own] = self.classes[self._names[number]].band_mbps(window_NW[own])
+        return _outputs(q_NHQ, np.full(len(window_NW), self.fallback_name, dtype=object))
 
     def quantiles(
         self, part: ClassModel, channels: Mapping[str, Floats]
@@ -233,3 +245,13 @@ class BandwidthModel:
             "config": self.config.model_dump(mode="json"),
         }
         write_bundle(directory, self.classes, facts)
+
+
+def _outputs(q_NHQ: Floats, fallback_N: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
+    return {
+        "value_mbps": q_NHQ[..., 1].copy(),
+        "lower_mbps": q_NHQ[..., 0].copy(),
+        "upper_mbps": q_NHQ[..., 2].copy(),
+        "quantiles_mbps": q_NHQ,
+        "fallback": fallback_N,
+    }

@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from novacron.errors import OutOfRangeError, SchemaError
-from novacron.models.base import Tensors, TensorSpec
+from novacron.models.base import Dependence, Tensors, TensorSpec
 from novacron.models.capacity.boosted import Booster, features_hash
 from novacron.models.capacity.calibration import Calibration
 from novacron.models.capacity.config import CapacityConfig
@@ -45,6 +45,7 @@ class CapacityModel:
     """
 
     kind: str = "capacity"
+    depends_on: ClassVar[Dependence] = "request"
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from novacron.features.evidence.table import (
     is_flat,
     names,
 )
-from novacron.models.base import Tensors, TensorSpec
+from novacron.models.base import Dependence, Tensors, TensorSpec
 from novacron.models.patterns.calendar import find_calendar_period
 from novacron.models.patterns.calibration import apply_temperature, period_bounds
 from novacron.models.patterns.config import PatternsConfig
@@ -89,6 +89,7 @@ class PatternModel:
     """
 
     kind: str = "patterns"
+    depends_on: ClassVar[Dependence] = "request"
     fallback_name: ClassVar[str] = "constant_window"
 
     def __init__(self, config: PatternsConfig, forest: Forest, calibration: Calibration) -> None:

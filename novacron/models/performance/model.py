@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from novacron.errors import InvalidInputError, OutOfRangeError, SchemaError
-from novacron.models.base import Tensors, TensorSpec
+from novacron.models.base import Dependence, Tensors, TensorSpec
 from novacron.models.performance.bundle_files import write_core
 from novacron.models.performance.config import PerformanceConfig
 from novacron.models.performance.context import Context, Floats, Ints, blank
@@ -75,6 +75,7 @@ class PerformanceModel:
     """A fitted predictor of the next benchmark score of a VM; implements `ServableModel`."""
 
     kind: str = "performance"
+    depends_on: ClassVar[Dependence] = "request"
     target: ClassVar[str] = "score"
 
     def __init__(self, core: Core) -> None:

@@ -6,13 +6,13 @@ Legend: N requests, K candidates of an answer.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from novacron.errors import PayloadTooLargeError, SchemaError, UnreadableInputError
-from novacron.models.base import Tensors, TensorSpec
+from novacron.models.base import Dependence, Tensors, TensorSpec
 from novacron.models.placement.answers import PlacementAnswer
 from novacron.models.placement.bundle_files import save_models
 from novacron.models.placement.fitted import NAME, PlacementModels
@@ -77,6 +77,7 @@ class PlacementModel:
     """A fitted optimizer; implements `ServableModel`. Every row is a decision of its own."""
 
     kind: str = NAME
+    depends_on: ClassVar[Dependence] = "request"
     inputs: tuple[TensorSpec, ...] = INPUTS
 
     def __init__(self, models: PlacementModels) -> None:

@@ -6,13 +6,13 @@ Legend: N rows, K frames, C channels, O numbers of an observation, D knobs.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from novacron.errors import OutOfRangeError, UnknownNameError
-from novacron.models.base import Tensors
+from novacron.models.base import Dependence, Tensors
 from novacron.models.policy.config import Constraints, GuardConfig
 from novacron.models.policy.decide import Settled, settle
 from novacron.models.policy.frames import frames_of, shipped_numbers
@@ -73,6 +73,7 @@ class OptimizerModel:
     """
 
     kind: str = "policy"
+    depends_on: ClassVar[Dependence] = "request"
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class OptimizerModel:
             )
             for row, answer in zip(chosen, answers, strict=True):
                 settled[int(row)] = answer
-        return _tensors_of([each for each in settled if each is not None])
+        return tensors_of([each for each in settled if each is not None])
 
     def save(self, directory: Path) -> None:
         """Write `bundle.json` and a folder for each target into an empty or missing directory."""
@@ -166,7 +167,9 @@ class OptimizerModel:
         (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
-def _tensors_of(settled: list[Settled]) -> dict[str, NDArray[np.generic]]:
+def tensors_of(settled: list[Settled]) -> dict[str, NDArray[np.generic]]:
+    """Return decisions under the names of the outputs."""
+
     def padded(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         whole = np.zeros((len(rows), MAX_KNOBS))
         for row, values in enumerate(rows):

@@ -110,9 +110,16 @@ def _horizon(demand: Demand) -> tuple[float, ...]:
     return tuple(float(demand.step_s * ahead) for ahead in range(1, steps + 1))
 
 
-def advise(fitted: Fitted, demand: Demand, asked: Asked) -> Advice:
-    """Answer for the newest sample of a series."""
-    rule = fallback_of(demand)
+def advise(fitted: Fitted, demand: Demand, asked: Asked, *, rule: str = "") -> Advice:
+    """Answer for the newest sample of a series.
+
+    Args:
+        fitted: The model.
+        demand: The series.
+        asked: Policy, deployment and delay.
+        rule: Answers although the model could: `ewma_band`. By default `fallback_of` says.
+    """
+    rule = fallback_of(demand) or rule
     if rule:
         return _by_rule(fitted, demand, asked, rule)
     now = asked.deployment

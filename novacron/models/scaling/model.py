@@ -5,13 +5,13 @@ Legend: N rows, T samples of a window, H marks of five minutes in the hour ahead
 
 import json
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from novacron.errors import UnknownNameError
-from novacron.models.base import Tensors
+from novacron.models.base import Dependence, Tensors
 from novacron.models.scaling.advice import Advice, Asked, advise
 from novacron.models.scaling.config import POLICIES, PolicyName
 from novacron.models.scaling.demand import Demand, to_demand
@@ -48,6 +48,7 @@ class ScalingModel:
     """
 
     kind: str = "scaling"
+    depends_on: ClassVar[Dependence] = "request"
 
     def __init__(self, fitted: Fitted) -> None:
         self.fitted = fitted
@@ -96,8 +97,12 @@ class ScalingModel:
 
     def predict(self, rows: Tensors) -> dict[str, NDArray[np.generic]]:
         """Answer prepared rows; see `ServableModel.predict`."""
+        return self.answer_prepared(rows)
+
+    def answer_prepared(self, rows: Tensors, *, rule: str = "") -> dict[str, NDArray[np.generic]]:
+        """Answer prepared rows; with the name of a rule, by that rule and without the model."""
         usage_NT = cast(Floats, rows["usage"])
-        answers = [self._answer(rows, row) for row in range(len(usage_NT))]
+        answers = [self._answer(rows, row, rule) for row in range(len(usage_NT))]
         return {
             spec.name: np.array(
                 [answer[spec.name] for answer in answers],
@@ -106,7 +111,7 @@ class ScalingModel:
             for spec in self.outputs
         }
 
-    def _answer(self, rows: Tensors, row: int) -> dict[str, Any]:
+    def _answer(self, rows: Tensors, row: int, rule: str) -> dict[str, Any]:
         numbers = {
             name: float(cast(Floats, rows[name])[row])
             for name in (
@@ -125,7 +130,7 @@ class ScalingModel:
             deployment=_deployment(numbers["capacity"], numbers["unit_capacity"]),
             boot_delay_s=numbers["boot_delay_s"] or self.config.boot_delay_s,
         )
-        return _flattened(advise(self.fitted, demand, asked), step_s)
+        return _flattened(advise(self.fitted, demand, asked, rule=rule), step_s)
 
     def save(self, directory: Path) -> None:
         """Write `bundle.json` and the trees into an empty or missing directory."""
