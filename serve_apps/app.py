@@ -18,13 +18,15 @@ from novacron.errors import NotReadyError
 from novacron.registry.store import ModelStore
 from serve_apps.access import TokenGuard
 from serve_apps.ai_service import AIService
-from serve_apps.config import AppConfig, ScalingConfig, resolve_registry
+from serve_apps.config import AppConfig, ScalingConfig, resolve_registry, split_ref
 from serve_apps.dataplane import DataPlane
 from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
 from serve_apps.grpc_service import CallContext, InferenceService, Serialized, refuse
 from serve_apps.host import ModelHost, RegistryStore
 from serve_apps.metrics import ServingMetrics
+from serve_apps.resilience.guarded import GuardedAsking
+from serve_apps.resilience.metrics import ResilienceMetrics
 from serve_apps.slow_models import ComposedHost, Description, Outcome, SlowHost
 
 DEPLOYMENT: Final = "Endpoint"
@@ -66,7 +68,13 @@ class Endpoint:
         self._host = host
         if config.replica.registry_poll_s:
             self._poller = asyncio.create_task(self._poll(host))
-        plane = DataPlane(host, config.limits, self._metrics)
+        asking = GuardedAsking(
+            config.resilience,
+            config.limits,
+            ResilienceMetrics(self._metrics),
+            slow_names=tuple(split_ref(ref)[0] for ref in config.slow.models),
+        )
+        plane = DataPlane(host, config.limits, self._metrics, asking=asking)
         guard = TokenGuard(config.access.token_sha256)
         self._site = Site(plane, config.feedback_dir or config.registry.root / "feedback")
         self._grpc = InferenceService(
@@ -177,6 +185,10 @@ class SlowModels:
         """Answer checked tensors."""
         return await self._slow.ask(name, version, tensors, n_rows, timeout_s)
 
+    async def stand_in(self, name: str, version: str, tensors: Any) -> Outcome:
+        """Answer checked tensors by the baseline of the model's family."""
+        return await self._slow.stand_in(name, version, tensors)
+
     async def check_health(self) -> None:
         """Raise when Serve should replace this replica."""
         self._host.check_health(_SLOW_CALL_S)
@@ -202,6 +214,9 @@ class _HandleLink:
     ) -> Outcome:
         asked = self.handle.ask.remote(name, version, tensors, n_rows, timeout_s)
         return cast(Outcome, await asked)
+
+    async def stand_in(self, name: str, version: str, tensors: Any) -> Outcome:
+        return cast(Outcome, await self.handle.stand_in.remote(name, version, tensors))
 
 
 def _log_with_serve() -> None:

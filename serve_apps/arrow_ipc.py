@@ -92,8 +92,7 @@ class ArrowStream:
         told = {"model_name": answer.model_name, "model_version": answer.model_version}
         if answer.request_id is not None:
             told["id"] = answer.request_id
-        if answer.prediction_id:
-            told["prediction_id"] = answer.prediction_id
+        told |= answer.notes()
         table = pa.table({name: _write_column(array) for name, array in answer.tensors.items()})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema.with_metadata(told)) as writer:

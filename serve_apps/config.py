@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from novacron.registry.config import RegistryConfig
+from serve_apps.resilience.config import ResilienceConfig
 
 DEFAULT_ALIAS: Final = "champion"
 RUNS_DIR_VARIABLE: Final = "NOVACRON_RUNS_DIR"
@@ -164,6 +165,7 @@ class AppConfig(_Settings):
     grpc: GrpcConfig = GrpcConfig()
     slow: SlowConfig = SlowConfig()
     access: AccessConfig = AccessConfig()
+    resilience: ResilienceConfig = ResilienceConfig()
     feedback_dir: Path | None = None
     """Where operators' verdicts on alerts are kept; by default `feedback` in the registry's
     folder. Replicas on several nodes need a folder that all of them see."""

@@ -45,6 +45,19 @@ class Reply:
     model_version: str
     timing: Timing
     prediction_id: str = ""
+    cache: str = ""
+    """What the answer cache did: hit, miss or joined; empty where it was not asked."""
+    baseline: str = ""
+    """The named baseline that answered because the version could not, or empty."""
+
+    def notes(self) -> dict[str, str]:
+        """Return what a skin says of the answer beside it, by the name on the wire."""
+        notes = {"server-timing": self.timing.to_header()}
+        if self.cache:
+            notes["x-novacron-cache"] = self.cache
+        if self.baseline:
+            notes["x-novacron-fallback"] = self.baseline
+        return notes
 
 
 @dataclass(kw_only=True, slots=True)
@@ -134,8 +147,19 @@ class DataPlane:
         return self.host.ready
 
     def model_ready(self, name: str, model_version: str | None = None) -> bool:
-        """Tell whether a model answers; raises as `ModelHost.get` if it does not."""
-        return self.host.get(name, model_version) is not None
+        """Tell whether a model answers.
+
+        Raises:
+            NotReadyError: Its circuit is open and nothing stands in; else as `ModelHost.get`.
+        """
+        served = self.host.get(name, model_version)
+        if not self._asking.answers(served):
+            raise NotReadyError(
+                f"Model {name!r} version {served.version} has failed too often in a row, and "
+                "nothing stands in for it.",
+                remedy="Retry later, or name another version.",
+            )
+        return True
 
     def server_metadata(self) -> dict[str, Any]:
         """Return the protocol's server metadata."""
@@ -154,7 +178,11 @@ class DataPlane:
             "platform": f"{SERVER_NAME}_{served.model.kind}",
             "inputs": [_describe(spec) for spec in served.model.inputs],
             "outputs": [_describe(spec) for spec in served.model.outputs],
-            "parameters": {"version": served.version, "features_hash": served.features_hash},
+            "parameters": {
+                "version": served.version,
+                "features_hash": served.features_hash,
+                **self._asking.describe(served),
+            },
         }
 
     def choose(self, name: str, model_version: str | None, key: str) -> Chosen:
@@ -238,6 +266,7 @@ class DataPlane:
             tensors=asked.tensors,
             request_id=request.request_id,
             prediction_id="" if self.recorder is None else self.recorder.new_id(),
+            baseline=asked.baseline,
         )
         encoded = codec.encode(answer)
         done_s = self._clock()
@@ -263,6 +292,8 @@ class DataPlane:
             model_version=served.version,
             timing=timing,
             prediction_id=answer.prediction_id,
+            cache=asked.cache,
+            baseline=asked.baseline,
         )
 
     async def _ask(self, one: _Request, request: InferRequest, deadline_s: float) -> Asked:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from novacron.errors import (
+    CircuitOpenError,
     InvalidInputError,
     MethodNotAllowedError,
     NotFoundError,
@@ -194,7 +195,7 @@ class Gateway:
         reply = await self._plane.infer(
             name, version, body, codec, timeout_s=timeout_s, key=headers.get(KEY_HEADER)
         )
-        answer_headers = codec.answer_headers | {"server-timing": reply.timing.to_header()}
+        answer_headers = codec.answer_headers | reply.notes()
         if reply.prediction_id:
             answer_headers[PREDICTION_ID_HEADER] = reply.prediction_id
         return Response(200, reply.body, answer_headers)
@@ -220,7 +221,7 @@ def oip_codec(headers: Mapping[str, str]) -> OipHttp:
 
 def _refuse(error: NovacronError, request_id: str) -> Response:
     headers = {}
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | CircuitOpenError):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, UnauthorizedError):
         headers["www-authenticate"] = "Bearer"

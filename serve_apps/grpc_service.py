@@ -12,7 +12,13 @@ from urllib.parse import unquote
 
 import grpc
 
-from novacron.errors import ForbiddenError, InvalidInputError, NovacronError, OverloadedError
+from novacron.errors import (
+    CircuitOpenError,
+    ForbiddenError,
+    InvalidInputError,
+    NovacronError,
+    OverloadedError,
+)
 from serve_apps.access import TokenGuard
 from serve_apps.dataplane import DataPlane
 from serve_apps.grpc_messages import new_message
@@ -139,7 +145,7 @@ class InferenceService:
             raise
         key = _metadata(context, KEY_HEADER)
         reply = await self._plane.infer(name, version, body, codec, began_s=began_s, key=key)
-        _add_trailing(context, ("server-timing", reply.timing.to_header()))
+        _add_trailing(context, *reply.notes().items())
         return reply.body
 
     async def _server_live(self, body: bytes, _context: CallContext) -> bytes:
@@ -203,7 +209,7 @@ def refuse(error: NovacronError, context: CallContext) -> None:
     context.set_code(grpc.StatusCode[error.grpc_status])
     context.set_details(str(error)[:MAX_DETAILS_CHARS])
     pairs: list[tuple[str, str | bytes]] = [(ERROR_KEY, encode_error(error))]
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | CircuitOpenError):
         pairs.append(("retry-after", f"{error.retry_after_s:.3f}"))
     _add_trailing(context, *pairs)
 

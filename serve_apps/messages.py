@@ -53,7 +53,8 @@ class InferRequest:
 class InferAnswer:
     """What the caller gets: the tensors it asked for, and which model version answered.
 
-    `prediction_id` finds the answer in the prediction log; empty where none is kept.
+    `prediction_id` finds the answer in the prediction log; empty where none is kept. `baseline`
+    names what answered because the version could not; empty where the version did.
     """
 
     model_name: str
@@ -61,6 +62,16 @@ class InferAnswer:
     tensors: Mapping[str, NDArray[np.generic]]
     request_id: str | None = None
     prediction_id: str = ""
+    baseline: str = ""
+
+    def notes(self) -> dict[str, str]:
+        """Return what an answer says of itself beside its outputs, by the name on the wire."""
+        notes = {}
+        if self.prediction_id:
+            notes["prediction_id"] = self.prediction_id
+        if self.baseline:
+            notes["fallback"] = self.baseline
+        return notes
 
 
 class Codec(Protocol):

@@ -90,8 +90,8 @@ def describe_answer(answer: InferAnswer) -> dict[str, Any]:
     }
     if answer.request_id is not None:
         document["id"] = answer.request_id
-    if answer.prediction_id:
-        document["parameters"] = {"prediction_id": answer.prediction_id}
+    if notes := answer.notes():
+        document["parameters"] = notes
     document["outputs"] = [_write_tensor(*item) for item in answer.tensors.items()]
     return document
 

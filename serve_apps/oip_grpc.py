@@ -115,8 +115,8 @@ class OipGrpc:
             model_version=answer.model_version,
             id=answer.request_id or "",
         )
-        if answer.prediction_id:
-            response.parameters["prediction_id"].string_param = answer.prediction_id
+        for key, note in answer.notes().items():
+            response.parameters[key].string_param = note
         for name, array in answer.tensors.items():
             datatype = DATATYPE_OF[array.dtype]
             output = response.outputs.add(name=name, datatype=datatype, shape=array.shape)

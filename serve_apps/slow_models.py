@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from novacron.errors import ArtifactError, ModelNotFoundError, NotReadyError, NovacronError
-from novacron.models.base import Tensors, TensorSpec
-from novacron.models.tensor_checks import check_tensors
+from novacron.models.base import Dependence, Tensors, TensorSpec, dependence_of
+from novacron.models.tensor_checks import CheckedTensors, check_tensors
 from serve_apps.batching import BatchedAnswer
 from serve_apps.config import split_ref
 from serve_apps.host import ModelHost, ServedModel
+from serve_apps.resilience.stand_in import find_stand_in
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ class Description:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     card: Any
+    depends_on: Dependence = "unknown"
+    stand_in: str = ""
+    """Name of the baseline that the other side answers with if it is asked to; or none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +67,10 @@ class SlowLink(Protocol):
         """Answer checked tensors there."""
         ...
 
+    async def stand_in(self, name: str, version: str, tensors: Tensors) -> Outcome:
+        """Answer checked tensors there by the baseline of the model's family."""
+        ...
+
 
 class SlowHost:
     """The other side: answers what the ingress hands over.
@@ -82,6 +90,7 @@ class SlowHost:
         for name in self._host.names:
             for version in self._host.versions(name):
                 served = self._host.get(name, version)
+                baseline = find_stand_in(served.model)
                 found.append(
                     Description(
                         name=served.name,
@@ -92,6 +101,8 @@ class SlowHost:
                         inputs=served.model.inputs,
                         outputs=served.model.outputs,
                         card=served.card,
+                        depends_on=dependence_of(served.model),
+                        stand_in=baseline.name if baseline else "",
                     )
                 )
         return tuple(found)
@@ -112,11 +123,47 @@ class SlowHost:
             logger.exception("model %s failed", name)
             return Outcome(error=NovacronError(f"Model {name!r} failed: {type(error).__name__}."))
 
+    async def stand_in(self, name: str, version: str, tensors: Tensors) -> Outcome:
+        """Answer checked tensors by the baseline of the model's family."""
+        began_s = self._clock()
+        try:
+            model = self._host.get(name, version).model
+            baseline = find_stand_in(model)
+            if baseline is None:
+                return Outcome(error=NovacronError(f"Model {name!r} has no stand-in."))
+            found = await baseline.answer(CheckedTensors(tensors, model.inputs))
+            took_s = self._clock() - began_s
+            return Outcome(answer=BatchedAnswer(tensors=found, queue_s=0.0, predict_s=took_s))
+        except NovacronError as error:
+            return Outcome(error=error)
+        except Exception as error:
+            logger.exception("the stand-in of model %s failed", name)
+            kind = type(error).__name__
+            return Outcome(error=NovacronError(f"Stand-in of model {name!r} failed: {kind}."))
+
+
+class _RemoteStandIn:
+    """Asks the other side for the baseline."""
+
+    def __init__(self, link: SlowLink, described: Description) -> None:
+        self.name = described.stand_in
+        self._link = link
+        self._described = described
+
+    async def answer(self, tensors: CheckedTensors) -> dict[str, NDArray[np.generic]]:
+        one = self._described
+        outcome = await self._link.stand_in(one.name, one.version, dict(tensors))
+        if outcome.answer is None:
+            raise outcome.error or NovacronError(f"Model {one.name!r} gave no answer.")
+        return outcome.answer.tensors
+
 
 class _RemoteModel:
     """Stands for a model that runs elsewhere: checks what the specs can tell, and no more."""
 
-    def __init__(self, described: Description) -> None:
+    def __init__(self, described: Description, stand_in: _RemoteStandIn | None) -> None:
+        self.stand_in = stand_in
+        self.depends_on = described.depends_on
         self.kind = described.kind
         self.features_hash = described.features_hash
         self.inputs = described.inputs
@@ -147,13 +194,18 @@ class _RemoteModel:
 class _RemoteBatcher:
     """Hands rows over; the queue is on the other side."""
 
-    running_s = 0.0
     queued_rows = 0
 
     def __init__(self, link: SlowLink, described: Description, clock: Callable[[], float]) -> None:
         self._link = link
         self._described = described
         self._clock = clock
+        self._asked_s: dict[object, float] = {}
+
+    @property
+    def running_s(self) -> float:
+        """Seconds that the oldest request has waited for the other side; 0 when idle."""
+        return self._clock() - min(self._asked_s.values()) if self._asked_s else 0.0
 
     async def submit(
         self, rows: Tensors, n_rows: int, deadline_s: float = math.inf
@@ -161,9 +213,14 @@ class _RemoteBatcher:
         """Ask for rows elsewhere; see `Batcher.submit`."""
         one = self._described
         began_s = self._clock()
-        outcome = await self._link.ask(
-            one.name, one.version, rows, n_rows, deadline_s - self._clock()
-        )
+        mine = object()
+        self._asked_s[mine] = began_s
+        try:
+            outcome = await self._link.ask(
+                one.name, one.version, rows, n_rows, deadline_s - began_s
+            )
+        finally:
+            del self._asked_s[mine]
         if outcome.error is not None:
             raise outcome.error
         if outcome.answer is None:
@@ -263,11 +320,12 @@ class ComposedHost:
         found: dict[str, tuple[ServedModel, ...]] = {}
         for one in await self._link.describe():
             batcher: Any = _RemoteBatcher(self._link, one, self._clock)
+            stand_in = _RemoteStandIn(self._link, one) if one.stand_in else None
             served = ServedModel(
                 name=one.name,
                 version=one.version,
                 ref=one.ref,
-                model=_RemoteModel(one),
+                model=_RemoteModel(one, stand_in),
                 batcher=batcher,
                 features_hash=one.features_hash,
                 card=one.card,
