@@ -1,6 +1,6 @@
 import pytest
 import pytest_asyncio
-from serving_fakes import GatedModel, MeanModel, build_service
+from serving_fakes import GatedModel, MeanModel, build_service, infer_document
 
 
 @pytest.fixture
@@ -22,16 +22,7 @@ def make_service():
 
 @pytest.fixture
 def infer_body():
-    def make(rows, **extra):
-        x_mbps = {
-            "name": "x_mbps",
-            "shape": [len(rows), len(rows[0])],
-            "datatype": "FP64",
-            "data": rows,
-        }
-        return {"inputs": [x_mbps | extra.pop("tensor", {})]} | extra
-
-    return make
+    return infer_document
 
 
 @pytest_asyncio.fixture

@@ -110,6 +110,17 @@ class MemoryStore:
         return SimpleNamespace(model=model, name=name, version=version, card=card)
 
 
+def infer_document(rows, **extra):
+    """The JSON of a request for the fake model, as an object."""
+    x_mbps = {
+        "name": "x_mbps",
+        "shape": [len(rows), len(rows[0])],
+        "datatype": "FP64",
+        "data": rows,
+    }
+    return {"inputs": [x_mbps | extra.pop("tensor", {})]} | extra
+
+
 @dataclass
 class Service:
     """The layers of one replica, each reachable."""
