@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from novacron.registry.config import RegistryConfig
-from serve_apps.resilience.config import ResilienceConfig
+from serve_apps.settings.resilience import ResilienceConfig
 
 DEFAULT_ALIAS: Final = "champion"
 RUNS_DIR_VARIABLE: Final = "NOVACRON_RUNS_DIR"

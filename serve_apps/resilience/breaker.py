@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from enum import IntEnum
 
-from serve_apps.resilience.config import BreakerConfig
+from serve_apps.settings.resilience import BreakerConfig
 
 
 class State(IntEnum):

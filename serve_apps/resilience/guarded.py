@@ -29,10 +29,10 @@ from serve_apps.host import ServedModel
 from serve_apps.messages import InferRequest
 from serve_apps.resilience.answer_cache import AnswerCache, Kept, Key, key_of
 from serve_apps.resilience.breaker import CircuitBreaker, State
-from serve_apps.resilience.config import ResilienceConfig
 from serve_apps.resilience.metrics import ResilienceMetrics
 from serve_apps.resilience.stall_watch import StallWatch
 from serve_apps.resilience.stand_in import StandIn, find_stand_in
+from serve_apps.settings.resilience import ResilienceConfig
 
 logger = logging.getLogger(__name__)
 

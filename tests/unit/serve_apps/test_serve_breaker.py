@@ -7,7 +7,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from pydantic import ValidationError
 
 from serve_apps.resilience.breaker import CircuitBreaker, State
-from serve_apps.resilience.config import BreakerConfig
+from serve_apps.settings.resilience import BreakerConfig
 
 CONFIG = BreakerConfig(failures=3, open_s=60)
 

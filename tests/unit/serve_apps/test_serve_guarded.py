@@ -17,9 +17,9 @@ from serve_apps.host import ModelHost
 from serve_apps.messages import InferRequest
 from serve_apps.metrics import MemoryMetrics, ServingMetrics
 from serve_apps.oip_grpc import parse_message
-from serve_apps.resilience.config import BreakerConfig, CacheConfig, ResilienceConfig
 from serve_apps.resilience.guarded import GuardedAsking
 from serve_apps.resilience.metrics import ResilienceMetrics
+from serve_apps.settings.resilience import BreakerConfig, CacheConfig, ResilienceConfig
 
 pytestmark = pytest.mark.asyncio
 URL = "/v2/models/mean/infer"

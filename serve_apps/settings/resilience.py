@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from serve_apps.settings import Settings
+from serve_apps.settings.base import Settings
 
 
 def _split_list(value: object) -> object:

@@ -1,0 +1,1 @@
+"""Settings of the endpoint by part; `serve_apps.config` puts them together."""
