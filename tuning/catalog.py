@@ -7,7 +7,10 @@ from novacron.errors import ConfigError, UnknownNameError
 from tuning.objective import Objective
 
 # model name -> `module:VARIABLE` of its objective; imported when that model is searched.
-OBJECTIVES: Final[dict[str, str]] = {}
+OBJECTIVES: Final[dict[str, str]] = {
+    "bandwidth": "tuning.objectives.bandwidth:OBJECTIVE",
+    "policy": "tuning.objectives.policy:OBJECTIVE",
+}
 
 
 def objective_of(model: str) -> Objective:

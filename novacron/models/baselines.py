@@ -22,7 +22,9 @@ LEVELS: Final = (0.1, 0.5, 0.9)
 HALF_LIVES: Final = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
 """Half-lives, in samples, among which the EWMA baseline chooses on the training part."""
 
-_VOLATILITY_SAMPLES: Final = 20
+VOLATILITY_SAMPLES: Final = 20
+"""Newest samples whose spread decides the group of an origin."""
+
 _RIDGE_LAGS: Final = 16
 _LEAST_MBPS: Final = 1e-3
 
@@ -179,9 +181,9 @@ class EwmaBand:
 def volatility(bandwidth_T: Floats, level_T: Floats, relative: bool) -> Floats:
     """Spread of the last 20 samples (fewer at the start), see `EwmaBand`."""
     if not relative:
-        return np.asarray(np.nanstd(trailing(bandwidth_T, _VOLATILITY_SAMPLES), axis=1))
+        return np.asarray(np.nanstd(trailing(bandwidth_T, VOLATILITY_SAMPLES), axis=1))
     steps_T = np.abs(np.diff(bandwidth_T, prepend=bandwidth_T[:1]))
-    mean_T = np.nanmean(trailing(steps_T, _VOLATILITY_SAMPLES - 1), axis=1)
+    mean_T = np.nanmean(trailing(steps_T, VOLATILITY_SAMPLES - 1), axis=1)
     return np.asarray(mean_T / np.maximum(level_T, _LEAST_MBPS))
 
 

@@ -5,7 +5,7 @@ B rows, O observation, D knobs.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,32 +77,94 @@ def train_ppo(
     Raises:
         UnknownNameError: No such target or scenario.
     """
-    torch.manual_seed(config.seed)
-    env = make_worlds(
-        target, config.num_envs, seed=config.seed, scenario=scenario, frames=config.frames
-    )
-    env.with_info = False
-    knobs = len(env.target.group)
-    policy = GaussianPolicy(env.target.observation.size, knobs, config)
-    optimizer = torch.optim.Adam(policy.parameters(), config.learning_rate, eps=_ADAM_EPS)
-    steps = max(1, config.batch_steps // config.num_envs)
-    updates = max(1, -(-config.env_steps // (steps * config.num_envs)))
-    sampler = _Sampler(env, policy, config, steps)
-    started_s = time.process_time()
-    for update in range(updates):
-        for each in optimizer.param_groups:
-            each["lr"] = config.learning_rate * (1.0 - update / updates)
-        batch = sampler.sample()
-        _improve(policy, optimizer, batch, config)
-        on_progress(
-            Progress(
-                env_steps=(update + 1) * steps * config.num_envs,
-                cpu_s=time.process_time() - started_s,
-                reward=float(batch["reward"].mean()),
-                log_std=float(policy.log_std.detach().mean()),
-            )
+    learner = PpoLearner(target, config, scenario=scenario)
+    while not learner.finished:
+        on_progress(learner.update())
+    return learner.network()
+
+
+class PpoLearner:
+    """PPO update by update, for whoever looks at the policy on the way; see `train_ppo`.
+
+    It draws from torch's global generator, which it seeds.
+
+    Raises:
+        UnknownNameError: No such target or scenario.
+    """
+
+    def __init__(self, target: str, config: PpoConfig, *, scenario: str = "all") -> None:
+        torch.manual_seed(config.seed)
+        env = make_worlds(
+            target, config.num_envs, seed=config.seed, scenario=scenario, frames=config.frames
         )
-    return policy.network()
+        env.with_info = False
+        self._config = config
+        self._policy = GaussianPolicy(
+            env.target.observation.size, len(env.target.group), config
+        )
+        self._optimizer = torch.optim.Adam(
+            self._policy.parameters(), config.learning_rate, eps=_ADAM_EPS
+        )
+        steps = max(1, config.batch_steps // config.num_envs)
+        self._batch = steps * config.num_envs
+        self._updates = max(1, -(-config.env_steps // self._batch))
+        self._done = 0
+        self._sampler = _Sampler(env, self._policy, config, steps)
+        self._started_s = time.process_time()
+
+    @property
+    def env_steps(self) -> int:
+        """Interactions learnt from so far."""
+        return self._done * self._batch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all interactions of the config are learnt from."""
+        return self._done >= self._updates
+
+    def update(self) -> Progress:
+        """Sample a batch and learn from it."""
+        for each in self._optimizer.param_groups:
+            each["lr"] = self._config.learning_rate * (1.0 - self._done / self._updates)
+        batch = self._sampler.sample()
+        _improve(self._policy, self._optimizer, batch, self._config)
+        self._done += 1
+        return Progress(
+            env_steps=self.env_steps,
+            cpu_s=time.process_time() - self._started_s,
+            reward=float(batch["reward"].mean()),
+            log_std=float(self._policy.log_std.detach().mean()),
+        )
+
+    def network(self) -> Perceptron:
+        """Return the mean of the policy as arrays."""
+        return self._policy.network()
+
+    def state(self) -> dict[str, Any]:
+        """Return weights and Adam's moments as tensors by name; `restore` takes them back."""
+        held = {f"policy.{name}": value for name, value in self._policy.state_dict().items()}
+        for index, moments in self._optimizer.state_dict()["state"].items():
+            held |= {f"adam.{index}.{name}": value for name, value in moments.items()}
+        return {name: value.detach().clone().contiguous() for name, value in held.items()}
+
+    def restore(self, state: Mapping[str, Any], env_steps: int) -> None:
+        """Go on from a `state` after `env_steps` interactions, with the config of this learner.
+
+        The worlds begin anew and the noise is drawn afresh, so it goes on differently from a run
+        without the break, but always the same way.
+        """
+        self._done = env_steps // self._batch
+        torch.manual_seed(self._config.seed + 1_000_003 * self._done)
+        self._policy.load_state_dict(
+            {n.removeprefix("policy."): v for n, v in state.items() if n.startswith("policy.")}
+        )
+        moments: dict[int, dict[str, Any]] = {}
+        for name, value in state.items():
+            if name.startswith("adam."):
+                _, index, moment = name.split(".")
+                moments.setdefault(int(index), {})[moment] = value
+        content = self._optimizer.state_dict() | {"state": moments}
+        self._optimizer.load_state_dict(content)
 
 
 class _Sampler:

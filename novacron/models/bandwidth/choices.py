@@ -3,7 +3,7 @@
 Legend: N rows, W steps of history, H steps ahead, Q = 3 served levels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +18,7 @@ from novacron.models.bandwidth.config import BandwidthConfig, served_places
 from novacron.models.bandwidth.examples import ClassData
 from novacron.models.bandwidth.lstm_numpy import LstmWeights
 from novacron.models.bandwidth.twin import Twin
+from novacron.models.bandwidth.windows import Floats
 from novacron.models.baselines import BandConfig, EwmaBand, fit_band, fit_ewma
 from novacron.models.conformal import CalibrationTable
 from novacron.telemetry.traces import Trace
@@ -53,14 +54,13 @@ def choose_class(
     twin_NHQ, lstm_NHQ = draft.twin_mbps(inputs), draft.lstm_mbps(inputs)
     anchors = draft.anchors_mbps(inputs, level_N)
     warm_N = data.windows.origin_N >= config.cold_start_samples - 1
-    chosen = choose_mixture(
+    chosen, calibration = choose_blend(
         actual_NH[warm_N],
         twin_NHQ[warm_N],
         lstm_NHQ[warm_N],
         {name: value_NH[warm_N] for name, value_NH in anchors.items()},
     )
     raw_NHQ = chosen.combine(twin_NHQ, lstm_NHQ, anchors)
-    calibration = CalibrationTable.fit(actual_NH[warm_N], raw_NHQ[warm_N])
     cold_N = ~warm_N
     by_band = cold_N.any() and better_when_cold(
         actual_NH[cold_N],
@@ -70,3 +70,12 @@ def choose_class(
     return replace(
         draft, mixture=replace(chosen, cold_by_band=bool(by_band)), calibration=calibration
     )
+
+
+def choose_blend(
+    actual_NH: Floats, twin_NHQ: Floats, lstm_NHQ: Floats, anchors: Mapping[str, Floats]
+) -> tuple[Mixture, CalibrationTable]:
+    """Choose the weights of the members and calibrate their blend, on warm origins, in Mbit/s."""
+    chosen = choose_mixture(actual_NH, twin_NHQ, lstm_NHQ, anchors)
+    raw_NHQ = chosen.combine(twin_NHQ, lstm_NHQ, anchors)
+    return chosen, CalibrationTable.fit(actual_NH, raw_NHQ)

@@ -154,9 +154,11 @@ def fit_linear(parts: Sequence[Examples], spec: FeatureSpec) -> LinearForecast:
     )
 
 
-def to_examples(windows: WindowSet, config: BandwidthConfig) -> Examples:
-    """Encode windows and relate what followed to their past level."""
-    inputs = encode_all(config, windows)
+def to_examples(
+    windows: WindowSet, config: BandwidthConfig, inputs: ModelInputs | None = None
+) -> Examples:
+    """Encode windows, unless their inputs are given, and relate what followed to their past level."""
+    inputs = encode_all(config, windows) if inputs is None else inputs
     ratio_NH = windows.future_NH / inputs.reference_N[:, None]
     weight_N = inputs.reference_N**config.scale_weight
     return Examples(

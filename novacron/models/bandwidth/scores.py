@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from novacron.models.bandwidth.blend import ClassModel, ewma_of_windows
 from novacron.models.bandwidth.config import SERVED_LEVELS, BandwidthConfig
 from novacron.models.bandwidth.windows import Floats, WindowSet, encode_in_parts
+from novacron.models.baselines import VOLATILITY_SAMPLES, EwmaBand
 from novacron.models.metrics import Interval, group_ratio, wql_terms
 
 _SEED: Final = 11
@@ -44,7 +44,7 @@ def validation_metrics(
         return []
     actual_NH = warm.future_NH
     level_N = ewma_of_windows(warm.channels["bandwidth_mbps"], part.band.half_life)
-    band_NHQ = np.maximum(level_N[:, None, None] + part.band.residual_GHQ[_groups(warm, part)], 0)
+    band_NHQ = band_of_windows(part.band, warm.channels["bandwidth_mbps"])
     forecasts = _forecasts(warm, part, config, level_N)
     naive_N = np.abs(actual_NH - level_N[:, None]).sum(axis=1)
     band_N = wql_terms(actual_NH, band_NHQ, SERVED_LEVELS).sum(axis=1)
@@ -84,9 +84,12 @@ def _ratio(upper_N: Floats, lower_N: Floats, windows: WindowSet) -> Interval:
     return group_ratio(upper_N, np.maximum(lower_N, 1e-12), windows.trace_N, rng)
 
 
-def _groups(windows: WindowSet, part: ClassModel) -> NDArray[np.intp]:
-    spread_N = np.nanstd(windows.channels["bandwidth_mbps"][:, -20:], axis=1)
-    return np.asarray(np.searchsorted(part.band.edges_G, spread_N))
+def band_of_windows(band: EwmaBand, bandwidth_NW: Floats) -> Floats:
+    """Return the quantiles of the EWMA band after each window, q_NHQ in Mbit/s."""
+    level_N = ewma_of_windows(bandwidth_NW, band.half_life)
+    spread_N = np.nanstd(bandwidth_NW[:, -VOLATILITY_SAMPLES:], axis=1)
+    group_N = np.searchsorted(band.edges_G, spread_N)
+    return np.asarray(np.maximum(level_N[:, None, None] + band.residual_GHQ[group_N], 0))
 
 
 def _forecasts(
