@@ -8,7 +8,10 @@ from tuning.objective import Objective
 
 # model name -> `module:VARIABLE` of its objective; imported when that model is searched.
 OBJECTIVES: Final[dict[str, str]] = {
+    "anomaly": "tuning.objectives.anomaly:OBJECTIVE",
     "bandwidth": "tuning.objectives.bandwidth:OBJECTIVE",
+    "placement": "tuning.objectives.placement:OBJECTIVE",
+    "placement_size": "tuning.objectives.placement:WITH_SIZE",
     "policy": "tuning.objectives.policy:OBJECTIVE",
 }
 

@@ -99,9 +99,7 @@ class PpoLearner:
         )
         env.with_info = False
         self._config = config
-        self._policy = GaussianPolicy(
-            env.target.observation.size, len(env.target.group), config
-        )
+        self._policy = GaussianPolicy(env.target.observation.size, len(env.target.group), config)
         self._optimizer = torch.optim.Adam(
             self._policy.parameters(), config.learning_rate, eps=_ADAM_EPS
         )

@@ -126,9 +126,7 @@ class PolicyObjective:
         played = play(NetworkController("trial", network), worlds)
         mine_N = played.path_N % _STRIDE % 2 == int(data["odd"])
         reward_N = played.reward_KN.mean(axis=0)
-        return {
-            METRIC: GroupScores.of_rows(played.path_N[mine_N].astype(str), reward_N[mine_N])
-        }
+        return {METRIC: GroupScores.of_rows(played.path_N[mine_N].astype(str), reward_N[mine_N])}
 
 
 OBJECTIVE: Final = PolicyObjective("hde_compression")

@@ -6,7 +6,7 @@ theirs. Grades are turned back into units for the answer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import lightgbm
@@ -197,22 +197,28 @@ def fit_outcomes(
     The intervals are split conformal (Lei et al. 2018), on the grades.
     """
     train, calibrate, _ = split(examples)
+    models = fit_estimates(train, config, seed)
+    off_NT = models.estimate(calibrate.raw_NR) - calibrate.grade_NT
+    rows = len(off_NT)
+    level = min(1.0, np.ceil((rows + 1) * config.coverage) / rows)
+    score_N = np.abs(off_NT @ target_weights(weights))
+    return replace(
+        models,
+        half_width_T=np.quantile(np.abs(off_NT), level, axis=0, method="higher"),
+        half_width_score=float(np.quantile(score_N, level, method="higher")),
+    )
+
+
+def fit_estimates(train: Examples, config: OutcomeConfig, seed: int) -> OutcomeModels:
+    """Fit the five models on all of these placements, without intervals."""
     columns = Columns.of(train.raw_NR, may_be_absent=config.absent_ratio > 0)
     x_NC = columns.matrix(train.raw_NR)
     performance = fit_sklearn(x_NC, train.grade_NT[:, :3], columns.names, config.performance, seed)
     efficiency = fit_lightgbm(x_NC, train.grade_NT[:, 3], columns.names, config.resource, seed)
     power = fit_sklearn(x_NC, train.grade_NT[:, 4:], columns.names, config.power, seed)
-    boosters = dict(zip(TARGETS, (*performance, efficiency, *power), strict=True))
-    models = OutcomeModels(
-        columns=columns, boosters=boosters, half_width_T=np.zeros(5), half_width_score=0.0
-    )
-    off_NT = models.estimate(calibrate.raw_NR) - calibrate.grade_NT
-    rows = len(off_NT)
-    level = min(1.0, np.ceil((rows + 1) * config.coverage) / rows)
-    score_N = np.abs(off_NT @ target_weights(weights))
     return OutcomeModels(
         columns=columns,
-        boosters=boosters,
-        half_width_T=np.quantile(np.abs(off_NT), level, axis=0, method="higher"),
-        half_width_score=float(np.quantile(score_N, level, method="higher")),
+        boosters=dict(zip(TARGETS, (*performance, efficiency, *power), strict=True)),
+        half_width_T=np.zeros(len(TARGETS)),
+        half_width_score=0.0,
     )
