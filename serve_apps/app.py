@@ -18,6 +18,7 @@ from novacron.errors import NotReadyError
 from novacron.registry.store import ModelStore
 from serve_apps.access import TokenGuard
 from serve_apps.ai_service import AIService
+from serve_apps.autoscale import IN_FLIGHT, by_requests_in_flight
 from serve_apps.config import AppConfig, ScalingConfig, resolve_registry, split_ref
 from serve_apps.dataplane import DataPlane
 from serve_apps.domain.site import Site
@@ -27,6 +28,7 @@ from serve_apps.host import ModelHost, RegistryStore
 from serve_apps.metrics import ServingMetrics
 from serve_apps.resilience.guarded import GuardedAsking
 from serve_apps.resilience.metrics import ResilienceMetrics
+from serve_apps.short_path import CALLBACK, CALLBACK_VARIABLE, DOOR
 from serve_apps.slow_models import ComposedHost, Description, Outcome, SlowHost
 
 DEPLOYMENT: Final = "Endpoint"
@@ -85,13 +87,17 @@ class Endpoint:
         )
         self._site.refresh()
         # Serve adds X-Request-ID itself.
-        return Gateway(
+        gateway = Gateway(
             plane,
             on_shutdown=self._drain,
             site=self._site,
             guard=guard,
             echo_request_id=False,
         )
+        if config.replica.short_path:
+            application = serve.get_replica_context().app_name
+            DOOR.open(gateway.answer_ahead, self._grpc.ahead_for(application))
+        return gateway
 
     async def ServerLive(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
         """Answer a gRPC call of this name."""
@@ -128,6 +134,10 @@ class Endpoint:
     async def DetectAnomaly(self, body: bytes, grpc_context: CallContext) -> Serialized:  # noqa: N802
         """Answer a gRPC call of this name."""
         return await self._call("DetectAnomaly", body, grpc_context)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve of the requests in flight that it does not see."""
+        return {IN_FLIGHT: float(DOOR.in_flight)}
 
     async def check_health(self) -> None:
         """Raise when Serve should replace this replica."""
@@ -256,7 +266,7 @@ def slow_options(config: AppConfig) -> dict[str, Any]:
     }
 
 
-def _autoscaling(scaling: ScalingConfig) -> dict[str, float]:
+def _autoscaling(scaling: ScalingConfig) -> dict[str, Any]:
     return {
         "min_replicas": scaling.min_replicas,
         "max_replicas": scaling.max_replicas,
@@ -269,9 +279,13 @@ def _autoscaling(scaling: ScalingConfig) -> dict[str, float]:
 def deployment_options(config: AppConfig) -> dict[str, Any]:
     """Return what Serve is told about the deployment, where its defaults would hurt."""
     scaling, replica = config.scaling, config.replica
+    actor: dict[str, Any] = {"num_cpus": replica.num_cpus}
+    if replica.short_path:
+        actor["runtime_env"] = {"env_vars": {CALLBACK_VARIABLE: CALLBACK}}
+    policy = {"policy_function": f"{by_requests_in_flight.__module__}:by_requests_in_flight"}
     return {
-        "autoscaling_config": _autoscaling(scaling),
-        "ray_actor_options": {"num_cpus": replica.num_cpus},
+        "autoscaling_config": _autoscaling(scaling) | {"policy": policy},
+        "ray_actor_options": actor,
         "max_ongoing_requests": replica.max_ongoing_requests,
         # Beyond what the replicas hold, callers hear at once that they should come back.
         "max_queued_requests": replica.max_ongoing_requests * scaling.max_replicas,

@@ -90,9 +90,13 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._serve(scope, receive, send)
+            await self._serve(scope, receive, send, echo_request_id=self._echo_request_id)
         else:
             await send({"type": "websocket.close", "code": 1003})
+
+    async def answer_ahead(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve a request that did not come through Serve, so that nobody else adds its id."""
+        await self._serve(scope, receive, send, echo_request_id=True)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -105,7 +109,9 @@ class Gateway:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, scope: Mapping[str, Any], receive: Receive, send: Send, *, echo_request_id: bool
+    ) -> None:
         headers = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
@@ -124,7 +130,7 @@ class Gateway:
                 remedy=f"Look for {request_id} in the replica's log.",
             )
             response = _refuse(unexpected, request_id)
-        if self._echo_request_id:
+        if echo_request_id:
             response.headers[REQUEST_ID_HEADER] = request_id
         await _send(send, response, with_body=scope["method"] != "HEAD")
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import grpc
 
+from serve_apps.short_path import pass_through
+
 SERVICE: Final = "inference.GRPCInferenceService"
 METHODS: Final = (
     "ServerLive",
@@ -37,6 +39,8 @@ def add_ai_service(servicer: Any, server: Any) -> None:
 
 
 def _add(servicer: Any, server: Any, service: str, methods: tuple[str, ...]) -> None:
+    if pass_through(server, service, methods):
+        return
     handlers = {
         method: grpc.unary_unary_rpc_method_handler(
             getattr(servicer, method), request_deserializer=None, response_serializer=None

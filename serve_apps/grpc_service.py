@@ -5,9 +5,10 @@ Messages come and go as bytes, see `serve_apps.grpc_ingress`; this side runs in 
 
 import ipaddress
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 from urllib.parse import unquote
 
 import grpc
@@ -16,6 +17,7 @@ from novacron.errors import (
     CircuitOpenError,
     ForbiddenError,
     InvalidInputError,
+    NotFoundError,
     NovacronError,
     OverloadedError,
 )
@@ -134,6 +136,25 @@ class InferenceService:
             refuse(unexpected, context)
         return Serialized(b"")
 
+    def ahead_for(self, application: str) -> Callable[[str, bytes, CallContext], Awaitable[bytes]]:
+        """Return what answers calls that do not come through Serve.
+
+        It does what Serve would: it sends the call's id back, and refuses a call that is meant for
+        another application.
+        """
+
+        async def call(method: str, body: bytes, context: CallContext) -> bytes:
+            told = dict(context.invocation_metadata() or ())
+            request_id = told.get("request_id") or uuid.uuid4().hex
+            context.set_trailing_metadata([("request_id", request_id)])
+            wanted = told.get("application") or application
+            if wanted != application:
+                refuse(NotFoundError(f"No application {wanted[:100]!r} is served here."), context)
+                return b""
+            return (await self.call(method, body, context)).data
+
+        return call
+
     async def _infer(self, body: bytes, context: CallContext) -> bytes:
         began_s = self._plane.now_s()
         codec = OipGrpc()
@@ -144,7 +165,9 @@ class InferenceService:
             self._plane.count_refusal("", None, error)
             raise
         key = _metadata(context, KEY_HEADER)
-        reply = await self._plane.infer(name, version, body, codec, began_s=began_s, key=key)
+        reply = await self._plane.infer(
+            name, version, body, codec, began_s=began_s, timeout_s=_time_left_s(context), key=key
+        )
         _add_trailing(context, *reply.notes().items())
         return reply.body
 
@@ -181,6 +204,12 @@ class InferenceService:
             platform=metadata["platform"],
             **tensors,
         )
+
+
+def _time_left_s(context: CallContext) -> float | None:
+    """Return how long the caller will wait, where the call says so: Serve's contexts do not."""
+    tell = getattr(context, "time_remaining", None)
+    return cast(float | None, tell()) if tell is not None else None
 
 
 def _metadata(context: CallContext, name: str) -> str | None:

@@ -25,6 +25,8 @@ class Load:
     failed: int
     seconds: float
     latency_s: tuple[float, ...]
+    failures: tuple[str, ...] = ()
+    """What came instead of answers: a status line, or that the connection was closed."""
 
     def quantile_ms(self, share: float) -> float:
         """Return a quantile of the latency."""
@@ -43,7 +45,7 @@ class _Tally:
     until_s: float
     bodies: Sequence[bytes]
     at: int = 0
-    failed: int = 0
+    failures: list[str] = field(default_factory=list)
     latency_s: list[float] = field(default_factory=list)
 
     def next_body(self) -> bytes:
@@ -77,16 +79,16 @@ class _Caller(asyncio.Protocol):
         now_s = time.perf_counter()
         self._tally.latency_s.append(now_s - self._began_s)
         if not self._buffer.startswith(b"HTTP/1.1 200"):
-            self._tally.failed += 1
+            self._tally.failures.append(self._buffer.partition(b"\r\n")[0].decode("latin-1"))
         if now_s >= self._tally.until_s:
             self._finish()
             self._transport.close()
         else:
             self._send()
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
-            self._tally.failed += 1
+            self._tally.failures.append(f"closed after {len(self._buffer)} bytes: {exc!r}")
             self._finish()
 
     def _finish(self) -> None:
@@ -118,7 +120,8 @@ async def run_load(
     await asyncio.wait_for(asyncio.gather(*(caller.done for caller in callers)), seconds + 120.0)
     return Load(
         requests=len(tally.latency_s),
-        failed=tally.failed,
+        failed=len(tally.failures),
         seconds=time.perf_counter() - began_s,
         latency_s=tuple(tally.latency_s),
+        failures=tuple(tally.failures),
     )

@@ -235,6 +235,8 @@ class Scaling:
     replicas_after: int
     requests: int
     lost: int
+    failures: tuple[str, ...] = ()
+    """What came instead of the answers that were lost."""
 
 
 def load_step(cluster: Cluster, bodies: list[bytes], *, seconds: float, calm_s: float) -> Scaling:
@@ -265,6 +267,7 @@ def load_step(cluster: Cluster, bodies: list[bytes], *, seconds: float, calm_s: 
         replicas_after=seen[-1],
         requests=high.requests + low.requests,
         lost=high.failed + low.failed,
+        failures=(high.failures + low.failures)[:20],
     )
 
 
