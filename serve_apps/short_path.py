@@ -19,7 +19,6 @@ from typing import Any, Final
 import grpc
 from starlette.middleware import Middleware
 
-
 CALLBACK_VARIABLE: Final = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 CALLBACK: Final = "serve_apps.short_path:middlewares"
 WATCH_AFTER_S: Final = 0.05
