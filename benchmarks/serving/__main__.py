@@ -40,7 +40,13 @@ from ray_jobs.cluster_state import free_ports
 CHECKED_ROWS: Final = 50
 COMMAND: Final = "python -m benchmarks.serving"
 IDLE_S: Final = 10.0
-RAY_PARTS: Final = ("novacron", "serve_batched", "serve_naive", "scaling")
+RAY_PARTS: Final = (
+    "novacron",
+    "novacron_through_serve",
+    "serve_batched",
+    "serve_naive",
+    "scaling",
+)
 
 
 def check_server(running: Running, form: Form, wanted: Floats) -> None:
@@ -125,6 +131,19 @@ def measure_endpoint(bench: Bench) -> None:
         bench.compare("novacron_grpc", cluster.running, OIP_BINARY, load=over_grpc, idle_s=IDLE_S)
 
 
+def measure_through_serve(bench: Bench) -> None:
+    """Measure the endpoint as Serve passes requests to it, without the short path."""
+    port, grpc_port = free_ports(2)
+    config = ours.endpoint_config(
+        bench.work / "registry", port, grpc_port, max_replicas=1, short_path=False
+    )
+    with ours.cluster_with(
+        config, bench.work / "through_serve", ha_proxy=True, ready_path="/v2/health/ready"
+    ) as cluster:
+        check_server(cluster.running, OIP_BINARY, wanted_answers(bench.work))
+        bench.compare("novacron_through_serve", cluster.running, OIP_BINARY, idle_s=IDLE_S)
+
+
 def measure_scaling(bench: Bench) -> None:
     """Put a step of load on the endpoint and count what is lost while it scales."""
     port, grpc_port = free_ports(2)
@@ -146,6 +165,7 @@ def parts_of(bench: Bench, home: Path) -> dict[str, Callable[[], None]]:
     return {
         **alone,
         "novacron": partial(measure_endpoint, bench),
+        "novacron_through_serve": partial(measure_through_serve, bench),
         "serve_batched": partial(measure_serve, bench, "batched"),
         "serve_naive": partial(measure_serve, bench, "naive"),
         "scaling": partial(measure_scaling, bench),

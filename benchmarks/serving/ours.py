@@ -65,7 +65,9 @@ def register(folder: Path, root: Path) -> None:
     client.set_registered_model_alias("lgb", "champion", version)
 
 
-def endpoint_config(root: Path, port: int, grpc_port: int, *, max_replicas: int) -> dict[str, Any]:
+def endpoint_config(
+    root: Path, port: int, grpc_port: int, *, max_replicas: int, short_path: bool = True
+) -> dict[str, Any]:
     """Return the Serve config of the endpoint, one replica at first."""
     scaling = {
         "min_replicas": 1,
@@ -90,7 +92,7 @@ def endpoint_config(root: Path, port: int, grpc_port: int, *, max_replicas: int)
                     "models": ["lgb"],
                     "registry": {"root": str(root)},
                     "scaling": scaling,
-                    "replica": {"num_cpus": 0.5},
+                    "replica": {"num_cpus": 0.5, "short_path": short_path},
                 },
             }
         ],

@@ -47,6 +47,10 @@ _OF_DTYPE: Final[dict[np.dtype[Any], Datatype]] = {
     np.dtype(np.float64): "FP64",
 }
 _REMEDY: Final = "Log it again as LightGBM, scikit-learn (serialization_format='skops') or ONNX."
+_TORCH_REMEDY: Final = (
+    "Export it with torch.onnx.export and log it with mlflow.onnx: what MLflow writes for torch runs "
+    "code when it is read, as a pickle or, in `pt2`, as expressions that torch evaluates."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +103,8 @@ def read_foreign(folder: Path) -> ForeignModel:
     flavor = next((name for name in FLAVORS if name in described.flavors), None)
     if flavor is None:
         raise ArtifactError(
-            f"Flavors {', '.join(described.flavors)} are not served.", remedy=_REMEDY
+            f"Flavors {', '.join(described.flavors)} are not served.",
+            remedy=_TORCH_REMEDY if "pytorch" in described.flavors else _REMEDY,
         )
     settings = described.flavors[flavor]
     named = settings.get("pickled_model") if flavor == "sklearn" else settings.get("data")

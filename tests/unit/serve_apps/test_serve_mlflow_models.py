@@ -4,11 +4,13 @@ import lightgbm
 import mlflow
 import mlflow.lightgbm
 import mlflow.onnx
+import mlflow.pytorch
 import mlflow.sklearn
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import Schema
@@ -159,6 +161,22 @@ def test_a_pickle_is_refused_and_says_how_to_log_it(registry, tmp_path):
     register("load", tmp_path / "model")
 
     with pytest.raises(ArtifactError, match=r"pickle.*skops"):
+        store.load("load", "champion")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torch_files_run_code_and_are_refused_with_onnx_as_the_way_out(registry, tmp_path):
+    store, register = registry
+    mlflow.pytorch.save_model(
+        torch.nn.Linear(4, 1),
+        tmp_path / "model",
+        signature=matrix_signature("float32"),
+        serialization_format="pickle",
+        pip_requirements=["torch"],
+    )
+    register("load", tmp_path / "model")
+
+    with pytest.raises(ArtifactError, match=r"pytorch.*mlflow\.onnx"):
         store.load("load", "champion")
 
 
