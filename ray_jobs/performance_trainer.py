@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from novacron.models.bandwidth.checkpoints import Checkpoints
@@ -32,8 +30,9 @@ from novacron.models.performance.measure import (
     measure_unseen,
 )
 from novacron.models.performance.model import PerformanceModel
-from novacron.models.performance.parts import cut_in_time, gather
+from novacron.models.performance.parts import gather
 from novacron.models.performance.scores_table import ScoreTable
+from novacron.models.performance.sides import Sides, split_sides
 from novacron.registry.card import CardMetric
 from novacron.telemetry.datasets.vm import NOISE_FILE, adapt_azure_noise
 from novacron.telemetry.digest import data_sha256
@@ -42,9 +41,6 @@ from ray_jobs.trainers import Evaluation, TrainConfig, Trained
 from ray_jobs.training_data import GENERATOR, TrainingData
 from ray_jobs.units import ProgressSink, UnitProgress
 
-Mask = NDArray[np.bool_]
-
-_FEWEST_VMS: Final = 3
 _SEED: Final = 5
 _KNOWN: Final = "known_vms"
 _UNSEEN: Final = "unseen_vms"
@@ -65,15 +61,6 @@ class PerformanceTrainConfig(OwnDataConfig):
     """Of the scores that are generated where no data folder is named."""
     generator_samples: int = Field(default=240, ge=60, le=100_000)
     """Scores of each generated benchmark and VM."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sides:
-    """Rows to train on, and later rows of known and of unseen VMs."""
-
-    early: Mask
-    known: Mask
-    unseen: Mask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +102,7 @@ class PerformanceWork:
 
     def _prepared(self) -> Prepared:
         table = read_scores(self.config, self.data.folder)
-        sides = split_sides(table, self.config)
+        sides = sides_of(table, self.config)
         return prepare_fit(gather(table, self.config.fit, sides.early), self.config.fit)
 
 
@@ -190,7 +177,7 @@ class PerformanceTrainer(OneUnitTrainer[PerformanceTrainConfig]):
         """Fit everything in one go, without a checkpoint folder."""
         table = read_scores(config, data.folder)
         prepared = prepare_fit(
-            gather(table, config.fit, split_sides(table, config).early), config.fit
+            gather(table, config.fit, sides_of(table, config).early), config.fit
         )
 
         def listen(event: Progress) -> None:
@@ -208,7 +195,7 @@ class PerformanceTrainer(OneUnitTrainer[PerformanceTrainConfig]):
         """Score later rows of known VMs, and of the VMs that were held out."""
         core = cast(PerformanceModel, model).core
         table = read_scores(config, folder)
-        sides = split_sides(table, config)
+        sides = sides_of(table, config)
         table = table.renumbered(core.names)
         known = forecast_known(core, table, (sides.early, sides.known), config.test_rows, _SEED)
         found = [(_KNOWN, one) for one in measure_known(known, _SEED)]
@@ -229,26 +216,14 @@ def read_scores(config: PerformanceTrainConfig, folder: Path | None) -> ScoreTab
     return ScoreTable.from_frame(frame)
 
 
-def split_sides(table: ScoreTable, config: PerformanceTrainConfig) -> Sides:
-    """Hold the latest part back, and of each size and region with three VMs or more some VMs."""
-    held = held_out(table, config.held_out_vms)
-    early, late = cut_in_time(table, config.test_share, config.fit.purge_samples)
-    return Sides(early=early & ~held, known=late & ~held, unseen=late & held)
-
-
-def held_out(table: ScoreTable, vms: int) -> Mask:
-    """Return the rows of the VMs that training never sees, chosen by the hash of their names."""
-    places: dict[str, list[int]] = {}
-    for number, name in enumerate(table.vm_names):
-        places.setdefault(name.rsplit("|", 1)[0], []).append(number)
-    chosen: list[int] = []
-    for own in places.values():
-        if len(own) >= _FEWEST_VMS:
-            ordered = sorted(
-                own, key=lambda n: hashlib.sha256(table.vm_names[n].encode()).hexdigest()
-            )
-            chosen += ordered[: min(vms, len(own) - _FEWEST_VMS + 1)]
-    return np.isin(table.vm_N, chosen)
+def sides_of(table: ScoreTable, config: PerformanceTrainConfig) -> Sides:
+    """Return what training may see and what the figures are from."""
+    return split_sides(
+        table,
+        held_out_vms=config.held_out_vms,
+        test_share=config.test_share,
+        purge_samples=config.fit.purge_samples,
+    )
 
 
 def _card_metric(group: str, one: Measured) -> CardMetric:

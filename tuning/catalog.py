@@ -10,9 +10,13 @@ from tuning.objective import Objective
 OBJECTIVES: Final[dict[str, str]] = {
     "anomaly": "tuning.objectives.anomaly:OBJECTIVE",
     "bandwidth": "tuning.objectives.bandwidth:OBJECTIVE",
+    "capacity": "tuning.objectives.capacity:OBJECTIVE",
+    "patterns": "tuning.objectives.patterns:OBJECTIVE",
+    "performance": "tuning.objectives.performance:OBJECTIVE",
     "placement": "tuning.objectives.placement:OBJECTIVE",
     "placement_size": "tuning.objectives.placement:WITH_SIZE",
     "policy": "tuning.objectives.policy:OBJECTIVE",
+    "scaling": "tuning.objectives.scaling:OBJECTIVE",
 }
 
 

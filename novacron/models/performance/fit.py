@@ -172,9 +172,7 @@ class Fit:
             self._tell(name, steps=config.lstm.epochs, resumed=True)
             return LstmWeights(arrays=load_file(found / _FILE), layers=config.lstm.layers)
         began_s = time.process_time()
-        rng = np.random.default_rng([23, seed])
-        train = _sample(_clipped(prepared.train, config), config.lstm.rows, rng)
-        check = _sample(_clipped(prepared.validation, config), config.lstm.validation_rows, rng)
+        train, check = lstm_rows(prepared, seed)
 
         def tell(epoch: Any) -> None:
             if epoch.number < epoch.of:
@@ -247,6 +245,15 @@ def unit_of(name: str, config: PerformanceConfig) -> Unit:
     return Unit(path_class=_GROUP, member=_LSTM, seed=int(name.removeprefix(f"{_LSTM}-")))
 
 
+def lstm_rows(prepared: Prepared, seed: int) -> tuple[Examples, Examples]:
+    """Draw the rows that a network learns from, and those that choose its epoch."""
+    config = prepared.config
+    rng = np.random.default_rng([23, seed])
+    train = _sample(_clipped(prepared.train, config), config.lstm.rows, rng)
+    check = _sample(_clipped(prepared.validation, config), config.lstm.validation_rows, rng)
+    return train, check
+
+
 def _clipped(examples: Examples, config: PerformanceConfig) -> Examples:
     bound = config.clip_spreads
     return replace(examples, z_N=np.clip(examples.z_N, -bound, bound))
@@ -270,8 +277,13 @@ def _torch_member() -> ModuleType:
         ) from cause
 
 
-def assemble(prepared: Prepared, twin: Twin, lstms: tuple[LstmWeights, ...]) -> Core:
-    """Choose blend, trust, calibration and degradation on the validation part."""
+def assemble(
+    prepared: Prepared,
+    twin: Twin,
+    lstms: tuple[LstmWeights, ...],
+    degradation: Degradation | None = None,
+) -> Core:
+    """Choose blend, trust, calibration and degradation, unless given, on the validation part."""
     material, cells = prepared.material, prepared.material.cells
     draft = Core(
         config=prepared.config,
@@ -283,7 +295,7 @@ def assemble(prepared: Prepared, twin: Twin, lstms: tuple[LstmWeights, ...]) -> 
         lstms=lstms,
         blend=Blend.even(len(cells)),
         sides=SideFactors.neutral(len(cells)),
-        degradation=_degradation(prepared, twin),
+        degradation=degradation or choose_degradation(prepared, twin),
     )
     keep = prepared.validation.weight_N > 0
     checked = prepared.validation.take(keep)
@@ -298,7 +310,8 @@ def assemble(prepared: Prepared, twin: Twin, lstms: tuple[LstmWeights, ...]) -> 
     return replace(draft, blend=blend, sides=sides)
 
 
-def _degradation(prepared: Prepared, twin: Twin) -> Degradation:
+def choose_degradation(prepared: Prepared, twin: Twin) -> Degradation:
+    """Fit the probability of degradation on what the trees say."""
     settings = prepared.config.degradation
 
     def table(examples: Examples, part: Part) -> tuple[Any, NDArray[np.bool_]]:

@@ -7,6 +7,7 @@ Q quantile levels.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -38,6 +39,8 @@ class Epoch:
     of: int
     train_loss: float
     validation_loss: float
+    best: Callable[[], LstmWeights]
+    """Returns the weights of the best epoch so far."""
 
 
 class AttentiveLstm(nn.Module):
@@ -103,6 +106,7 @@ def train_lstm(
     sizes: tuple[int, int, int],
     seed: int,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
+    stop_after: int | None = None,
 ) -> LstmWeights:
     """Train one network and return the weights of its best epoch.
 
@@ -113,6 +117,7 @@ def train_lstm(
         sizes: Numbers of known benchmarks, sizes and regions.
         seed: Decides the initial weights, the order of the batches and dropout.
         on_epoch: Told after every epoch.
+        stop_after: Epochs that are run of those for which the rate is laid out; None: all.
     """
     with _one_thread():
         torch.manual_seed(seed)
@@ -128,14 +133,20 @@ def train_lstm(
         check = _tensors(validation, static_inputs(validation.inputs.x_NF, sizes), mean_F, scale_F)
         level_Q = torch.tensor(config.levels)
         best, best_loss, best_epoch = _copy(network), np.inf, 0
-        for epoch in range(1, config.epochs + 1):
+        for epoch in range(1, (stop_after or config.epochs) + 1):
             _set_rate(optimizer, config, epoch - 1)
             loss = _run_epoch(network, optimizer, data, level_Q, (config.batch_rows, seed, epoch))
             checked = _loss_of(network, check, level_Q)
             if checked < best_loss:
                 best, best_loss, best_epoch = _copy(network), checked, epoch
             on_epoch(
-                Epoch(number=epoch, of=config.epochs, train_loss=loss, validation_loss=best_loss)
+                Epoch(
+                    number=epoch,
+                    of=config.epochs,
+                    train_loss=loss,
+                    validation_loss=best_loss,
+                    best=partial(_exported, best, config, mean_F, scale_F),
+                )
             )
             if epoch - best_epoch >= config.patience:
                 break

@@ -5,6 +5,7 @@ import pytest
 
 from novacron.models.performance.generated import generate_scores
 from novacron.models.performance.scores_table import ScoreTable
+from novacron.models.performance.sides import held_out
 from novacron.registry.store import ModelStore
 from ray_jobs.config import load_config
 from ray_jobs.evaluate import evaluate
@@ -12,8 +13,7 @@ from ray_jobs.locations import registry_config
 from ray_jobs.performance_trainer import (
     TRAINER,
     PerformanceTrainConfig,
-    held_out,
-    split_sides,
+    sides_of,
 )
 from ray_jobs.promote import GateConfig
 from ray_jobs.trainers import BringsData, trainer_of
@@ -84,7 +84,7 @@ def test_held_out_vms_are_in_no_part_that_is_trained_on():
     config = PerformanceTrainConfig(held_out_vms=1)
 
     held = held_out(table, 1)
-    sides = split_sides(table, config)
+    sides = sides_of(table, config)
 
     assert len(np.unique(table.vm_N[held])) == 4
     assert not (sides.early & held).any()
