@@ -201,6 +201,10 @@ class JsonLines:
         self._fields: list[FieldSpec] = []
         self._parse_options = pa_json.ParseOptions()
 
+    def expect_all(self) -> None:
+        """Take every column of the table as brought, where there is no file to look at."""
+        self._expect(list(self._schema))
+
     def open(self, path: Path) -> tuple[str, ...]:
         """Look at the first objects; every optional column counts as brought.
 
@@ -217,14 +221,21 @@ class JsonLines:
             check_columns(
                 list(seen), self._schema, source=path.name, unknown="ignore", partial=self._partial
             )
-        self._fields = [
-            field for field in self._schema if not (first and field.required) or field.name in seen
-        ]
-        self._parse_options = pa_json.ParseOptions(
-            explicit_schema=pa.schema([(field.name, _json_type(field)) for field in self._fields]),
-            unexpected_field_behavior="infer",
+        self._expect(
+            [
+                field
+                for field in self._schema
+                if not (first and field.required) or field.name in seen
+            ]
         )
         return tuple(field.name for field in self._fields)
+
+    def _expect(self, fields: list[FieldSpec]) -> None:
+        self._fields = fields
+        self._parse_options = pa_json.ParseOptions(
+            explicit_schema=pa.schema([(field.name, _json_type(field)) for field in fields]),
+            unexpected_field_behavior="infer",
+        )
 
     def parse(self, data: bytes) -> pa.RecordBatch | None:
         """Parse whole lines; None if any of them does not parse."""

@@ -44,6 +44,11 @@ def read_text_blocks(
             )
 
 
+def read_lines(data: bytes, lines: TextFormat, *, source: str) -> RawBlock:
+    """Return the rows of lines in memory, each ended by a line feed; the first line is number 1."""
+    return _read_block(LineBlock(first_line=1, data=data), lines, source)
+
+
 def _read_block(block: LineBlock, lines: TextFormat, source: str) -> RawBlock:
     found = _Found(source)
     data = block.data.removeprefix(BOM) if block.first_line == 1 else block.data
