@@ -1,0 +1,239 @@
+"""Writes answers to Parquet from a thread of its own; whoever answers never waits for it.
+
+`record` appends to a buffer that is bounded by rows and bytes; when it is full, rows are dropped
+and counted. The thread writes a block when enough rows wait or enough time passed. Where the disk
+refuses, the rows wait on, within the bounds, and `is_healthy` says so.
+"""
+
+import logging
+import random
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from novacron.errors import ConfigError
+from novacron.monitoring.predictions.config import PredictionLogConfig
+from novacron.monitoring.predictions.counters import WriterCounts, noted_losses, settle_losses
+from novacron.monitoring.predictions.entry import WRITER_CHARS, Entry, answer_id, parse_id
+from novacron.monitoring.predictions.files import BlockFile, remove_old, write_block
+from novacron.monitoring.predictions.tables import build_table, day_of, group_entries
+
+logger = logging.getLogger(__name__)
+
+_TIDY_S: Final = 3_600.0
+_BREATH_S: Final = 0.0002
+_PIECE_ENTRIES: Final = 128
+"""So many are made into columns in one go."""
+
+
+class PredictionWriter:
+    """The log of one process; `record` and `new_id` are for one thread, the one that answers.
+
+    Args:
+        directory: Where it lies; several processes may share it.
+        config: Sizes and times.
+        now: The day by which old files go.
+        rng: Chooses the requests whose inputs are kept.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: PredictionLogConfig | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        rng: random.Random | None = None,
+    ) -> None:
+        self.directory = directory
+        self.config = config or PredictionLogConfig()
+        self.writer = secrets.token_hex(WRITER_CHARS // 2)
+        self._now = now
+        self._rng = rng or random.Random()
+        self._sequence = 0
+        self._buffer: deque[Entry] = deque()
+        self._in_work: list[Entry] = []
+        # Each number has one thread that changes it, so that no lock is needed: the buffer holds
+        # their difference.
+        self._added_bytes = self._gone_bytes = 0
+        self._gone_rows = 0
+        self.refused_rows = 0
+        """Dropped on arrival because the buffer was full."""
+        self.blocks = 0
+        self.last_error = ""
+        self._wake = threading.Event()
+        self._flushing = threading.Lock()
+        self._is_open = True
+        try:
+            self.losses = settle_losses(directory)
+            self._counts = WriterCounts(directory / "writers", self.writer)
+        except OSError as cause:
+            raise ConfigError(
+                field="predictions.directory",
+                got=str(directory),
+                expected="a folder that can be written",
+                remedy=str(cause),
+            ) from cause
+        for loss in self.losses:
+            logger.error("process %s ended before %d rows were written", loss.writer, loss.lost)
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._thread.start()
+
+    def new_id(self) -> str:
+        """Return the id of the next answer; no other answer of any process has it."""
+        self._sequence += 1
+        return answer_id(self.writer, self._sequence)
+
+    def record(self, entry: Entry) -> bool:
+        """Take an answer over; return False where it was dropped because the buffer is full."""
+        n_bytes = entry.weight_bytes
+        waiting = self._counts.recorded - self._gone_rows
+        if (
+            waiting + entry.n_rows > self.config.max_buffer_rows
+            or self._added_bytes - self._gone_bytes + n_bytes > self.config.max_buffer_bytes
+        ):
+            self.refused_rows += entry.n_rows
+            return False
+        self._added_bytes += n_bytes
+        self._counts.add_recorded(entry.n_rows)
+        self._buffer.append(entry)
+        if waiting >= self.config.block_rows:
+            self._wake.set()
+        return True
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the last block could be written, and nothing was dropped since."""
+        return not self.last_error
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that are recorded and not written."""
+        return self._counts.recorded - self._gone_rows
+
+    def holds(self, prediction_id: str) -> bool:
+        """Tell whether an answer of this process waits for its block."""
+        asked = parse_id(prediction_id)
+        if asked is None or asked.writer != self.writer:
+            return False
+        for entry in (*tuple(self._buffer), *tuple(self._in_work)):
+            if entry.prediction_id == asked.answer:
+                return asked.row is None or asked.row < entry.n_rows
+        return False
+
+    def flush(self) -> None:
+        """Write what waits, now, from the calling thread."""
+        with self._flushing:
+            for _ in range(len(self._buffer)):
+                # In this order, so that `holds` finds it at any moment.
+                self._in_work.append(self._buffer[0])
+                self._buffer.popleft()
+            self._write_waiting()
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        self._is_open = False
+        self._wake.set()
+        self._thread.join()
+        self.flush()
+        self._counts.close()
+
+    def status(self) -> dict[str, Any]:
+        """Return counts and health, as JSON values."""
+        losses = noted_losses(self.directory)
+        return {
+            "healthy": self.is_healthy,
+            "last_error": self.last_error,
+            "rows_recorded": self._counts.recorded,
+            "rows_written": self._counts.written,
+            "rows_waiting": self.waiting_rows,
+            "rows_refused": self.refused_rows,
+            "rows_failed": self._counts.dropped,
+            "blocks": self.blocks,
+            "rows_lost_by_dead_processes": sum(loss.lost for loss in losses),
+        }
+
+    def _run(self) -> None:
+        tidied_s = -_TIDY_S
+        while self._is_open:
+            self._wake.wait(self.config.block_interval_s)
+            self._wake.clear()
+            self.flush()
+            if time.monotonic() - tidied_s >= _TIDY_S:
+                tidied_s = time.monotonic()
+                self._tidy()
+            if not self.is_healthy and self._is_open:
+                # A full buffer wakes at every answer; a broken disk is not asked that often.
+                time.sleep(min(1.0, self.config.block_interval_s))
+
+    def _write_waiting(self) -> None:
+        left: list[Entry] = []
+        error = ""
+        for group in group_entries(self._in_work):
+            n_rows = sum(entry.n_rows for entry in group)
+            try:
+                self._write(group)
+            except OSError as cause:
+                error = f"{type(cause).__name__}: {cause}"
+                left.extend(group)
+                continue
+            except Exception:
+                # What cannot be put into a table now cannot be later.
+                logger.exception("%d rows of %s cannot be written", n_rows, group[0].model)
+                self._counts.add_dropped(n_rows)
+            else:
+                self.blocks += 1
+                self._counts.add_written(n_rows)
+            self._gone_rows += n_rows
+            self._gone_bytes += sum(entry.weight_bytes for entry in group)
+        if error and error != self.last_error:
+            logger.error("the prediction log cannot be written: %s", error)
+        self.last_error = error
+        self._in_work = left
+
+    def _write(self, group: list[Entry]) -> None:
+        pieces = []
+        for start in range(0, len(group), _PIECE_ENTRIES):
+            piece = group[start : start + _PIECE_ENTRIES]
+            pieces.append(
+                build_table(
+                    piece,
+                    [self._rng.random() < self.config.inputs_ratio for _ in piece],
+                    max_text_chars=self.config.max_text_chars,
+                    # Sleeping lets go of the interpreter, so that answers need not wait for it.
+                    breathe=lambda: time.sleep(_BREATH_S),
+                )
+            )
+        table = pa.concat_tables(pieces, promote_options="default")
+        del pieces
+        numbers = [parsed.sequence for entry in group if (parsed := parse_id(entry.prediction_id))]
+        block = BlockFile(
+            path=self.directory,
+            model=group[0].model,
+            day=day_of(group[0].made_at_us),
+            writer=self.writer,
+            first=min(numbers),
+            last=max(numbers),
+            block=self.blocks,
+        )
+        write_block(self.directory, block, table, fsync=self.config.fsync)
+
+    def _tidy(self) -> None:
+        try:
+            remove_old(
+                self.directory,
+                today=self._now().date(),
+                max_age_days=self.config.max_age_days,
+                max_bytes=self.config.max_bytes,
+            )
+        except OSError:
+            logger.exception("old predictions could not be removed")
