@@ -25,6 +25,7 @@ from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
 from serve_apps.grpc_service import CallContext, InferenceService, Serialized, refuse
 from serve_apps.host import ModelHost, RegistryStore
+from serve_apps.memory import Memory
 from serve_apps.metrics import ServingMetrics
 from serve_apps.resilience.guarded import GuardedAsking
 from serve_apps.resilience.metrics import ResilienceMetrics
@@ -56,6 +57,7 @@ class Endpoint:
         self._poller: asyncio.Task[None] | None = None
         self._grpc: InferenceService | None = None
         self._site: Site | None = None
+        self._memory: Memory | None = None
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Load every model and return the app; without all of them no replica gets a request."""
@@ -76,9 +78,20 @@ class Endpoint:
             ResilienceMetrics(self._metrics),
             slow_names=tuple(split_ref(ref)[0] for ref in config.slow.models),
         )
-        plane = DataPlane(host, config.limits, self._metrics, asking=asking)
+        memory = self._memory = await asyncio.to_thread(
+            Memory, config.streaming, config.predictions, config.registry.root, ray_metrics
+        )
+        memory.start()
+        plane = DataPlane(
+            host, config.limits, self._metrics, asking=asking, recorder=memory.recorder
+        )
         guard = TokenGuard(config.access.token_sha256)
-        self._site = Site(plane, config.feedback_dir or config.registry.root / "feedback")
+        self._site = Site(
+            plane,
+            config.feedback_dir or config.registry.root / "feedback",
+            histories=memory.histories,
+            extensions=memory.extensions,
+        )
         self._grpc = InferenceService(
             plane,
             allow_remote=config.grpc.allow_remote,
@@ -163,6 +176,8 @@ class Endpoint:
             self._poller.cancel()
         if self._host is not None:
             await self._host.drain()
+        if self._memory is not None:
+            await self._memory.close()
         self._metrics.flush()
 
 

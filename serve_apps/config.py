@@ -16,7 +16,9 @@ from pydantic import (
 )
 
 from novacron.registry.config import RegistryConfig
+from serve_apps.settings.predictions import PredictionsConfig
 from serve_apps.settings.resilience import ResilienceConfig
+from serve_apps.settings.streaming import StreamingConfig
 
 DEFAULT_ALIAS: Final = "champion"
 RUNS_DIR_VARIABLE: Final = "NOVACRON_RUNS_DIR"
@@ -170,6 +172,8 @@ class AppConfig(_Settings):
     slow: SlowConfig = SlowConfig()
     access: AccessConfig = AccessConfig()
     resilience: ResilienceConfig = ResilienceConfig()
+    streaming: StreamingConfig = StreamingConfig()
+    predictions: PredictionsConfig = PredictionsConfig()
     feedback_dir: Path | None = None
     """Where operators' verdicts on alerts are kept; by default `feedback` in the registry's
     folder. Replicas on several nodes need a folder that all of them see."""

@@ -145,6 +145,47 @@ AUDIT_LOST: Final = MetricSpec(
     kind="counter",
     doc="audit lines that could not be written; the answers were not held up for them",
 )
+STREAM_SAMPLES: Final = MetricSpec(
+    name="novacron_stream_samples",
+    kind="counter",
+    labels=("table", "outcome"),
+    doc="live samples by what became of them: accepted, or the reason of the rejection",
+)
+STREAM_ENTITIES: Final = MetricSpec(
+    name="novacron_stream_entities",
+    kind="gauge",
+    labels=("table",),
+    doc="links or nodes whose newest samples are held",
+)
+STREAM_EVICTIONS: Final = MetricSpec(
+    name="novacron_stream_evictions",
+    kind="gauge",
+    labels=("table",),
+    doc="entities that made room for others since the log began",
+)
+STREAM_LOST: Final = MetricSpec(
+    name="novacron_stream_lost",
+    kind="gauge",
+    labels=("kind",),
+    doc="rows, bytes and snapshots of the log of samples that were damaged or cut off",
+)
+PREDICTIONS_LOGGED: Final = MetricSpec(
+    name="novacron_predictions_logged",
+    kind="gauge",
+    labels=("state",),
+    doc="rows of the prediction log: recorded, written, waiting, refused, failed, lost",
+)
+PREDICTION_LOG_HEALTHY: Final = MetricSpec(
+    name="novacron_prediction_log_healthy",
+    kind="gauge",
+    doc="1 while blocks of the prediction log can be written, else 0",
+)
+ACTUALS: Final = MetricSpec(
+    name="novacron_actuals",
+    kind="counter",
+    labels=("outcome",),
+    doc="outcomes told for predictions: kept, or refused because the prediction is unknown",
+)
 
 ALL_METRICS: Final = (
     ROWS_READ,
@@ -168,4 +209,11 @@ ALL_METRICS: Final = (
     CACHE_BYTES,
     ACCESS_REFUSALS,
     AUDIT_LOST,
+    STREAM_SAMPLES,
+    STREAM_ENTITIES,
+    STREAM_EVICTIONS,
+    STREAM_LOST,
+    PREDICTIONS_LOGGED,
+    PREDICTION_LOG_HEALTHY,
+    ACTUALS,
 )

@@ -1,12 +1,13 @@
 """The OpenAPI document, written from the table of routes and the served models' tensor specs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
 from novacron.models.base import ServableModel, TensorSpec
 from serve_apps.dataplane import DataPlane
 from serve_apps.domain import feedback
+from serve_apps.domain.extension import Operation
 from serve_apps.domain.process import PAIRS
 from serve_apps.domain.process import PATH as PROCESS_PATH
 from serve_apps.domain.records import SHAPES
@@ -52,13 +53,20 @@ _ENVELOPE: Final[Schema] = {
 }
 
 
-def build_document(plane: DataPlane) -> Schema:
-    """Return the OpenAPI 3.1 document of what this endpoint serves now."""
+def build_document(plane: DataPlane, more: Mapping[str, Operation] | None = None) -> Schema:
+    """Return the OpenAPI 3.1 document of what this endpoint serves now.
+
+    Args:
+        plane: The models.
+        more: Paths beside the typed routes.
+    """
     paths: dict[str, Any] = {}
     for route in ROUTES:
         paths[route.path] = {"post": _typed(route, _model_of(plane, route))}
     paths[feedback.PATH] = {"post": _feedback()}
     paths[PROCESS_PATH] = {"post": _process()}
+    for path, one in (more or {}).items():
+        paths[path] = {one.method.lower(): _extension(one)}
     paths |= _protocol(plane)
     return {
         "openapi": "3.1.0",
@@ -202,6 +210,12 @@ def _process() -> Schema:
         content = {"application/json": {"schema": {"type": "object", "required": ["error"]}}}
         operation["responses"][status]["content"] = content
     return operation
+
+
+def _extension(one: Operation) -> Schema:
+    if one.method == "GET":
+        return _read(one.summary) | {"tags": ["memory"]}
+    return _operation(one.summary, one.note, dict(one.body), dict(one.answer), tag="memory")
 
 
 def _protocol(plane: DataPlane) -> Schema:

@@ -17,11 +17,13 @@ from novacron.errors import (
     DeadlineExceededError,
     InvalidInputError,
     ModelNotFoundError,
+    NotFoundError,
     NotReadyError,
     NovacronError,
     OverloadedError,
 )
 from serve_apps.dataplane import DataPlane
+from serve_apps.domain.completion import Histories
 from serve_apps.domain.records import SHAPES, build_record, values_of
 from serve_apps.domain.rows import Row, Shapes, join_rows, shapes_of, split_rows
 from serve_apps.host import ServedModel
@@ -137,17 +139,20 @@ class DomainRoutes:
     Args:
         plane: The handlers below.
         now: The time that records carry.
-        new_id: Makes the id of a record.
+        new_id: Makes the id of a record where no log gives it one.
+        histories: Completes rows that bring no history.
     """
 
     def __init__(
         self,
         plane: DataPlane,
         *,
+        histories: Histories | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._plane = plane
+        self._histories = histories
         self._now = now
         self._new_id = new_id
 
@@ -180,6 +185,7 @@ class DomainRoutes:
         limit = self._plane.limits.max_request_rows
         rows = split_rows(fields, entity=route.entity, limit=limit)
         work = _Work(self._plane, served, version, timeout_s)
+        rows = await self._complete(served, rows, work)
         decoded_s = self._plane.now_s() - began_s
         await work.ask(rows)
         answered_s = self._plane.now_s()
@@ -196,6 +202,23 @@ class DomainRoutes:
         if "rows" not in document:
             return records[0], timing
         return {"count": len(records), "failed": failed, "records": records}, timing
+
+    async def _complete(self, served: ServedModel, rows: list[Row], work: "_Work") -> list[Row]:
+        """Give rows that bring no history the one that is kept here, if one is."""
+        if self._histories is None:
+            return rows
+        inputs = frozenset(spec.name for spec in served.model.inputs)
+        completed = []
+        for row in rows:
+            found = None
+            try:
+                found = await self._histories.complete(served.model.kind, inputs, row)
+            except (NotFoundError, InvalidInputError) as error:
+                work.errors[row.place] = error
+            if found is not None:
+                work.told[row.place] = found.told
+            completed.append(row if found is None else found.row)
+        return completed
 
     def _find(self, route: Route, name: str, version: str | None) -> ServedModel:
         if route.model and name not in self._plane.host.names:
@@ -215,7 +238,7 @@ class DomainRoutes:
             return named | {"row": row.place} | error.to_dict()
         if work.versions[row.place] != served.version:
             served = self._served_as(served.name, work.versions[row.place])
-        return named | build_record(
+        record = named | build_record(
             served,
             work.versions[row.place],
             work.values[row.place],
@@ -223,6 +246,7 @@ class DomainRoutes:
             prediction_id=work.ids.get(row.place) or self._new_id(),
             made_at=self._now(),
         )
+        return record | ({"history": work.told[row.place]} if row.place in work.told else {})
 
     def _served_as(self, name: str, version: str) -> ServedModel:
         """Find the version that answered: one being tried, or promoted in between."""
@@ -273,12 +297,16 @@ class _Work:
         self.errors: dict[int, NovacronError] = {}
         self.ids: dict[int, str] = {}
         """Ids under which the prediction log keeps the rows, where there is one."""
+        self.told: dict[int, Mapping[str, Any]] = {}
+        """What is said of histories that were kept here."""
         self.decode_s = self.queue_s = self.predict_s = 0.0
 
     async def ask(self, rows: Sequence[Row]) -> None:
         """Ask for all rows, those of one shape and one version together."""
         groups: dict[tuple[Shapes, str], list[Row]] = {}
         for row in rows:
+            if row.place in self.errors:
+                continue
             try:
                 own = self._take_options(row)
                 shapes = shapes_of(own.fields, self._specs)

@@ -1,6 +1,6 @@
 """Everything under `/api/v1`, the OpenAPI document and the docs page, free of HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +9,8 @@ import orjson
 
 from serve_apps.dataplane import DataPlane
 from serve_apps.domain import feedback, page, process
+from serve_apps.domain.completion import Histories
+from serve_apps.domain.extension import Extension
 from serve_apps.domain.feedback import VerdictLog, describe_effect, read_verdict
 from serve_apps.domain.openapi import build_document
 from serve_apps.domain.process import ProcessAdapter
@@ -36,13 +38,22 @@ class Site:
         plane: The handlers below.
         feedback_dir: Where operators' verdicts are kept.
         routes: The typed routes; made over the plane where not given.
+        histories: Completes rows that bring none, in the routes that are made here.
+        extensions: Further paths.
     """
 
     def __init__(
-        self, plane: DataPlane, feedback_dir: Path, routes: DomainRoutes | None = None
+        self,
+        plane: DataPlane,
+        feedback_dir: Path,
+        routes: DomainRoutes | None = None,
+        *,
+        histories: Histories | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> None:
         self._plane = plane
-        self.routes = routes or DomainRoutes(plane)
+        self.routes = routes or DomainRoutes(plane, histories=histories)
+        self._extensions = {path: one for one in extensions for path in one.operations}
         self._process = ProcessAdapter(plane, self.routes)
         self._verdicts = VerdictLog(feedback_dir)
 
@@ -52,11 +63,16 @@ class Site:
             return ("GET", "HEAD")
         if path in BY_PATH or path in (feedback.PATH, process.PATH):
             return ("POST",)
+        if path in self._extensions:
+            return self._extensions[path].operations[path].methods
         return ()
 
     def read(self, path: str) -> Page:
         """Answer a path that is read."""
-        document = build_document(self._plane)
+        if path in self._extensions:
+            return Page(body=orjson.dumps(self._extensions[path].read(path)))
+        more = {path: one.operations[path] for path, one in self._extensions.items()}
+        document = build_document(self._plane, more)
         if path == DOCS_PATH:
             return Page(body=page.render(document), content_type="text/html; charset=utf-8")
         return Page(body=orjson.dumps(document))
@@ -70,6 +86,8 @@ class Site:
             return Page(body=answer, status=status)
         if path == feedback.PATH:
             return self._take_verdict(body, new_id)
+        if path in self._extensions:
+            return Page(body=orjson.dumps(await self._extensions[path].ask(path, body, new_id)))
         answered, timing = await self.routes.answer(BY_PATH[path], body, timeout_s)
         return Page(body=orjson.dumps(answered), timing=timing.to_header())
 

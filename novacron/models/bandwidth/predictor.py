@@ -20,6 +20,7 @@ from novacron.errors import (
     SchemaError,
     UnknownNameError,
 )
+from novacron.features.live import hold_last
 from novacron.models.bandwidth.allocation import Allocation, PathQuantiles, allocate, confidence_of
 from novacron.models.bandwidth.channels import (
     LONG_BIN_S,
@@ -326,7 +327,7 @@ def _answer(model: BandwidthModel, path: _Path, table: Floats) -> tuple[Floats, 
         if name not in model.config.features.channels:
             continue
         value_T = newest[:, place]
-        held_T = _held(value_T)
+        held_T = hold_last(value_T)
         if held_T is not None:
             tensors[name] = held_T[None]
     if path.path_class:
@@ -334,14 +335,6 @@ def _answer(model: BandwidthModel, path: _Path, table: Floats) -> tuple[Floats, 
     prepared: Tensors = model.prepare(tensors)
     out = model.predict(prepared)
     return np.asarray(out["quantiles_mbps"][0], dtype=np.float64), str(out["fallback"][0])
-
-
-def _held(value_T: Floats) -> Floats | None:
-    known = np.isfinite(value_T)
-    if not known.any():
-        return None
-    place = np.maximum.accumulate(np.where(known, np.arange(len(value_T)), 0))
-    return np.where(np.isfinite(value_T[place]), value_T[place], value_T[known][0])
 
 
 def _first(expected: Expected | None) -> float | None:

@@ -25,19 +25,43 @@ LOSSES_FILE: Final = "losses.jsonl"
 class WriterCounts:
     """The counts of this process: rows recorded, written and dropped.
 
+    They are counted in memory until `open` finds the disk ready for the file.
+
     Args:
         folder: Where the counts of all processes lie.
         writer: The token of this one.
     """
 
     def __init__(self, folder: Path, writer: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._path = folder / f"{writer}{SUFFIX}"
-        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
-        os.ftruncate(self._handle, _COUNTS.size)
-        self._map = mmap.mmap(self._handle, _COUNTS.size)
+        self._handle = -1
+        self._map: mmap.mmap | bytearray = bytearray(_COUNTS.size)
         self.recorded = self.written = self.dropped = 0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the counts would outlive this process."""
+        return self._handle >= 0
+
+    def open(self) -> None:
+        """Keep the counts in the file from now on.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # Written, not only made longer: memory mapped onto a full disk would kill the process.
+            os.pwrite(handle, _COUNTS.pack(self.recorded, self.written, self.dropped), 0)
+            mapped = mmap.mmap(handle, _COUNTS.size)
+        except OSError:
+            os.close(handle)
+            raise
+        # Counts that came since `pwrite` are in again with the next one: each is a total.
+        self._map, self._handle = mapped, handle
 
     def add_recorded(self, n_rows: int) -> None:
         """Count rows that were answered and wait for their block."""
@@ -56,12 +80,15 @@ class WriterCounts:
 
     def close(self) -> None:
         """Let go of the file, and remove it where nothing was lost."""
-        if self._map.closed:
+        if not self.is_kept:
             return
-        self._map.close()
+        if isinstance(self._map, mmap.mmap):
+            self._map.close()
+        self._map = bytearray(_COUNTS.size)
         if self.recorded == self.written + self.dropped:
             self._path.unlink(missing_ok=True)
         os.close(self._handle)
+        self._handle = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from novacron.errors import ConfigError
 from novacron.monitoring.predictions.config import PredictionLogConfig
-from novacron.monitoring.predictions.counters import WriterCounts, noted_losses, settle_losses
+from novacron.monitoring.predictions.counters import (
+    Loss,
+    WriterCounts,
+    noted_losses,
+    settle_losses,
+)
 from novacron.monitoring.predictions.entry import WRITER_CHARS, Entry, answer_id, parse_id
 from novacron.monitoring.predictions.files import BlockFile, remove_old, write_block
 from novacron.monitoring.predictions.tables import build_table, day_of, group_entries
@@ -41,9 +45,6 @@ class PredictionWriter:
         config: Sizes and times.
         now: The day by which old files go.
         rng: Chooses the requests whose inputs are kept.
-
-    Raises:
-        ConfigError: The folder cannot be written.
     """
 
     def __init__(
@@ -69,22 +70,14 @@ class PredictionWriter:
         self.refused_rows = 0
         """Dropped on arrival because the buffer was full."""
         self.blocks = 0
-        self.last_error = ""
+        self._write_error = self._open_error = ""
         self._wake = threading.Event()
         self._flushing = threading.Lock()
         self._is_open = True
-        try:
-            self.losses = settle_losses(directory)
-            self._counts = WriterCounts(directory / "writers", self.writer)
-        except OSError as cause:
-            raise ConfigError(
-                field="predictions.directory",
-                got=str(directory),
-                expected="a folder that can be written",
-                remedy=str(cause),
-            ) from cause
-        for loss in self.losses:
-            logger.error("process %s ended before %d rows were written", loss.writer, loss.lost)
+        self._counts = WriterCounts(directory / "writers", self.writer)
+        self.losses: list[Loss] = []
+        """What processes that ended before this one began did not write."""
+        self._open_counts()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -112,8 +105,13 @@ class PredictionWriter:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the last block could be written, and nothing was dropped since."""
+        """Whether the last block could be written, and a crash could be told of."""
         return not self.last_error
+
+    @property
+    def last_error(self) -> str:
+        """Why it is not healthy; empty while it is."""
+        return self._write_error or self._open_error
 
     @property
     def waiting_rows(self) -> int:
@@ -138,6 +136,7 @@ class PredictionWriter:
                 self._in_work.append(self._buffer[0])
                 self._buffer.popleft()
             self._write_waiting()
+            self._open_counts()
 
     def close(self) -> None:
         """Write what waits and end the thread."""
@@ -175,6 +174,22 @@ class PredictionWriter:
                 # A full buffer wakes at every answer; a broken disk is not asked that often.
                 time.sleep(min(1.0, self.config.block_interval_s))
 
+    def _open_counts(self) -> None:
+        """Keep counts where a successor finds them; a folder that cannot be written is tried again."""
+        if self._counts.is_kept:
+            return
+        error = ""
+        try:
+            for loss in settle_losses(self.directory):
+                logger.error("%s ended before %d rows were written", loss.writer, loss.lost)
+                self.losses.append(loss)
+            self._counts.open()
+        except OSError as cause:
+            error = f"{type(cause).__name__}: {cause}"
+            if error != self._open_error:
+                logger.exception("the prediction log cannot be opened")
+        self._open_error = error
+
     def _write_waiting(self) -> None:
         left: list[Entry] = []
         error = ""
@@ -195,9 +210,10 @@ class PredictionWriter:
                 self._counts.add_written(n_rows)
             self._gone_rows += n_rows
             self._gone_bytes += sum(entry.weight_bytes for entry in group)
-        if error and error != self.last_error:
+        if error and error != self._write_error:
             logger.error("the prediction log cannot be written: %s", error)
-        self.last_error = error
+        if error or self._in_work:
+            self._write_error = error
         self._in_work = left
 
     def _write(self, group: list[Entry]) -> None:

@@ -1,0 +1,1 @@
+"""The prediction log at the endpoint: answers in, outcomes in, counts out."""
