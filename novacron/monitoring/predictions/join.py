@@ -76,11 +76,12 @@ def join_actuals(predictions: pa.Table, directory: Path) -> pd.DataFrame:
     """
     newest = {actual.prediction_id: actual.values for actual, _ in read_actuals(directory)}
     ids = predictions.column("prediction_id").to_pylist()
-    rows = [place for place, name in enumerate(ids) if name in newest]
+    rows = pa.array([n for n, name in enumerate(ids) if name in newest], pa.int64())
     told = predictions.select(list(TOLD)).take(rows).to_pandas()
     outputs = predictions.take(rows)
     lists = {
-        part: outputs.column(OUTPUT + name).to_pylist() for part, name in _points(outputs).items()
+        part: outputs.column(OUTPUT + name).to_pylist()
+        for part, name in _points(predictions).items()
     }
     frames: dict[str, list[Any]] = {name: [] for name in ("row", "step", "actual", *lists)}
     for place, name in enumerate(told["prediction_id"]):

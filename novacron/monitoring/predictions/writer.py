@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from novacron.monitoring.predictions.actuals import remove_old_actuals
 from novacron.monitoring.predictions.config import PredictionLogConfig
 from novacron.monitoring.predictions.counters import (
     Loss,
@@ -250,6 +251,9 @@ class PredictionWriter:
                 today=self._now().date(),
                 max_age_days=self.config.max_age_days,
                 max_bytes=self.config.max_bytes,
+            )
+            remove_old_actuals(
+                self.directory, today=self._now().date(), max_age_days=self.config.max_age_days
             )
         except OSError:
             logger.exception("old predictions could not be removed")
