@@ -181,7 +181,8 @@ class Gateway:
             raise NotReadyError(
                 "Not every model is loaded, or a shutdown has begun.", remedy="Retry shortly."
             )
-        return _json({"ready": True})
+        told = {} if self._site is None else self._site.health()
+        return _json({"ready": True, **told})
 
     def _codec_for(self, headers: Mapping[str, str]) -> OipHttp | ArrowStream:
         if headers.get("content-type", "").partition(";")[0].strip().lower() == ARROW:

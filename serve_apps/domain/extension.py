@@ -29,6 +29,10 @@ class Extension(Protocol):
         """What is offered, by path."""
         ...
 
+    def health(self) -> dict[str, str]:
+        """Return what readiness says of it, by name: `ok`, or what is wrong; answers go on."""
+        ...
+
     def read(self, path: str) -> dict[str, Any]:
         """Answer a path that is read."""
         ...

@@ -67,6 +67,13 @@ class Site:
             return self._extensions[path].operations[path].methods
         return ()
 
+    def health(self) -> dict[str, str]:
+        """Return what readiness says of the further paths."""
+        told: dict[str, str] = {}
+        for one in self._extensions.values():
+            told |= one.health()
+        return told
+
     def read(self, path: str) -> Page:
         """Answer a path that is read."""
         if path in self._extensions:

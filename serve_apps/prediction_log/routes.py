@@ -101,6 +101,10 @@ class ActualsRoutes:
             ),
         }
 
+    def health(self) -> dict[str, str]:
+        """Tell whether blocks can be written."""
+        return {"prediction_log": "ok" if self._writer.is_healthy else "failing"}
+
     def read(self, path: str) -> dict[str, Any]:  # noqa: ARG002  there is one
         """Return the state of the log of this process, and what dead ones lost."""
         return self._writer.status()

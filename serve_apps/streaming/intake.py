@@ -66,6 +66,8 @@ class SampleIntake:
         self._queue: deque[_Waiting] = deque()
         self._waiting_rows = 0
         self._runner: asyncio.Task[None] | None = None
+        self.is_healthy = True
+        """Whether the last batch could be written."""
 
     async def take(self, document: Any) -> dict[str, Any]:
         """Take `{"table": ..., "samples": [...]}` and tell what became of each sample.
@@ -153,7 +155,9 @@ class SampleIntake:
                 batch = self._next()
                 try:
                     await self._write(batch)
+                    self.is_healthy = True
                 except Exception as error:  # noqa: BLE001  no caller may wait for ever
+                    self.is_healthy = False
                     _fail(batch, error)
         finally:
             self._runner = None

@@ -69,6 +69,10 @@ class SampleRoutes:
             ),
         }
 
+    def health(self) -> dict[str, str]:
+        """Tell whether the last batch could be written."""
+        return {"samples": "ok" if self._intake.is_healthy else "failing"}
+
     def read(self, path: str) -> dict[str, Any]:  # noqa: ARG002  there is one
         """Return what is held."""
         return self._intake.store.status()

@@ -133,15 +133,28 @@ class Service:
 
 
 def build_service(
-    models, refs, *, batching=None, limits=None, site_dir=None, recorder=None, **of_gateway
+    models,
+    refs,
+    *,
+    batching=None,
+    limits=None,
+    site_dir=None,
+    recorder=None,
+    memory=None,
+    **of_gateway,
 ):
     store = MemoryStore(**models)
     metrics = MemoryMetrics()
     serving = ServingMetrics(metrics)
     host = ModelHost(store, refs, batching or BatchingConfig(), serving.observe_batch)
+    if memory is not None:
+        recorder = memory.recorder
     plane = DataPlane(host, limits or LimitsConfig(), serving, recorder=recorder)
     if site_dir is not None:
-        of_gateway["site"] = Site(plane, site_dir)
+        kept = {}
+        if memory is not None:
+            kept = {"histories": memory.histories, "extensions": memory.extensions}
+        of_gateway["site"] = Site(plane, site_dir, **kept)
     gateway = Gateway(plane, on_shutdown=host.drain, new_id=lambda: "made-here", **of_gateway)
     transport = httpx.ASGITransport(app=gateway, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://novacron")

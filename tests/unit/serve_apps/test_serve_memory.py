@@ -1,0 +1,431 @@
+"""Samples in, predictions by name out; answers logged, outcomes taken: all behind HTTP."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import jsonschema
+import numpy as np
+import pytest
+import pytest_asyncio
+from serving_fakes import MeanModel, build_service
+from tiny_bandwidth import tiny_fit
+
+from novacron.errors import OverloadedError
+from novacron.models.anomaly.detector import AnomalyDetector
+from novacron.models.anomaly.model import AnomalyModel
+from novacron.monitoring.predictions.join import join_actuals, read_predictions
+from novacron.telemetry.live import store as store_module
+from serve_apps.memory import Memory
+from serve_apps.metrics import MemoryMetrics
+from serve_apps.settings.predictions import PredictionsConfig
+from serve_apps.settings.streaming import StreamingConfig
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
+SAMPLES = "/api/v1/samples"
+BANDWIDTH = "/api/v1/predict/bandwidth"
+ANOMALY = "/api/v1/anomalies/detect"
+ACTUALS = "/api/v1/actuals"
+STEP_S = 5
+
+
+def series(count, *, seed=0, until_s=2.0, **more):
+    """Samples of a link every five seconds, the newest `until_s` seconds ago."""
+    rng = np.random.default_rng(seed)
+    newest = datetime.now(UTC) - timedelta(seconds=until_s)
+    times = [newest - timedelta(seconds=STEP_S * (count - 1 - n)) for n in range(count)]
+    mbps = rng.gamma(4.0, 10.0, count)
+    return [
+        {"ts": at.isoformat(), "link_id": "w-1", "bandwidth_mbps": float(x), "rtt_ms": 20.0 + n}
+        | more
+        for n, (at, x) in enumerate(zip(times, mbps, strict=True))
+    ]
+
+
+def batch(samples, table="link"):
+    return {"table": table, "samples": samples}
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {
+        "bandwidth": tiny_fit().model,
+        "anomaly": AnomalyModel(AnomalyDetector()),
+        "mean": MeanModel(),
+    }
+
+
+@pytest.fixture
+def start(models, tmp_path):
+    """Starts replicas that share a folder; each is a service with its `memory` and `seen`."""
+    started = []
+
+    async def begin(*, streaming=None, predictions=None):
+        seen = MemoryMetrics()
+        settings = {"log": {"block_interval_s": 600, "fsync": False}} | (predictions or {})
+        memory = Memory(
+            StreamingConfig(**streaming or {}), PredictionsConfig(**settings), tmp_path, seen
+        )
+        service = build_service(models, list(models), site_dir=tmp_path / "f", memory=memory)
+        await service.host.load()
+        service.memory, service.seen = memory, seen
+        started.append(service)
+        return service
+
+    return begin, started
+
+
+@pytest_asyncio.fixture
+async def begin(start):
+    factory, started = start
+    yield factory
+    for service in started:
+        await service.memory.close()
+
+
+async def post(service, path, body):
+    return await service.client.post(path, json=body)
+
+
+async def test_a_link_is_predicted_by_its_name_as_by_its_history(begin):
+    service = await begin()
+    samples = series(40)
+    taken = (await post(service, SAMPLES, batch(samples))).json()
+    assert (taken["received"], taken["accepted"], taken["rejected"]) == (40, 40, 0)
+
+    by_name = (await post(service, BANDWIDTH, {"link_id": "w-1"})).json()
+    history = {name: [one[name] for one in samples] for name in ("bandwidth_mbps", "rtt_ms")}
+    by_history = (await post(service, BANDWIDTH, {"link_id": "w-1"} | history)).json()
+
+    for name in ("value_mbps", "lower_mbps", "upper_mbps", "fallback"):
+        assert by_name[name] == by_history[name]
+    assert by_name["history"]["samples"] == 40
+    assert by_name["history"]["step_s"] == pytest.approx(STEP_S)
+    assert 1 < by_name["history"]["age_s"] < 60
+    assert by_name["horizon_s"] == pytest.approx(STEP_S * by_name["horizon_steps"])
+    assert "history" not in by_history
+
+
+async def test_samples_sent_to_any_replica_are_seen_by_all_and_after_a_restart(begin):
+    one, other = await begin(), await begin()
+    samples = series(41)
+    for number, sample in enumerate(samples):
+        reply = await post((one, other)[number % 2], SAMPLES, batch([sample]))
+        assert reply.json()["accepted"] == 1
+    restarted = await begin()
+
+    answers = [
+        (await post(service, BANDWIDTH, {"link_id": "w-1"})).json()
+        for service in (one, other, restarted)
+    ]
+    assert answers[0]["history"]["samples"] == 41
+    assert answers[0]["value_mbps"] == answers[1]["value_mbps"] == answers[2]["value_mbps"]
+
+
+async def test_bad_samples_come_back_with_their_reason_and_good_ones_are_kept(begin):
+    service = await begin()
+    samples = series(6)
+    samples[1]["bandwidth_mbps"] = -3
+    samples[2]["rtt_sec"] = 3
+    samples[4]["loss_ratio"] = 7.5
+
+    answer = (await post(service, SAMPLES, batch([*samples, samples[0], 5]))).json()
+
+    assert (answer["received"], answer["accepted"], answer["rejected"]) == (8, 3, 5)
+    told = [(one["row"], one["reason"], one["column"]) for one in answer["rejections"]]
+    assert told == [
+        (1, "out_of_range", "bandwidth_mbps"),
+        (2, "unknown_column", "rtt_sec"),
+        (4, "percent_not_ratio", "loss_ratio"),
+        (6, "duplicate", "ts"),
+        (7, "unreadable_line", ""),
+    ]
+    assert service.seen.total("novacron_stream_samples", "link", "accepted") == 3
+    assert service.seen.total("novacron_stream_samples", "link", "out_of_range") == 1
+
+
+async def test_only_a_batch_without_any_good_sample_is_refused_and_a_repeat_is_not(begin):
+    service = await begin()
+    (sample,) = series(1)
+
+    refused = await post(service, SAMPLES, batch([sample | {"loss_ratio": 40}]))
+    first = await post(service, SAMPLES, batch([sample]))
+    again = await post(service, SAMPLES, batch([sample]))
+
+    assert refused.status_code == 400
+    error = refused.json()
+    assert (error["code"], error["field"]) == ("OutOfRangeError", "samples[0].loss_ratio")
+    assert "divide by 100" in error["remedy"]
+    assert first.json()["accepted"] == 1
+    assert (again.status_code, again.json()["reasons"]) == (200, {"duplicate": 1})
+
+
+BAD = {
+    "no object": ([1], 400, "body"),
+    "unknown table": ({"table": "disk", "samples": [{}]}, 400, "table"),
+    "no table": ({"samples": [{}]}, 400, "table"),
+    "no samples": ({"table": "link", "samples": []}, 400, "samples"),
+    "samples is no list": ({"table": "link", "samples": {}}, 400, "samples"),
+    "unknown key": ({"table": "link", "samples": [{}], "unit": "kbit"}, 400, "unit"),
+    "too many": ({"table": "link", "samples": [{}] * 51}, 413, "samples"),
+    "empty sample": ({"table": "link", "samples": [{}]}, 400, "samples[0].ts"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_a_bad_batch_is_refused_with_the_field_at_fault(begin, case):
+    service = await begin(streaming={"max_batch_rows": 50})
+    body, status, field = BAD[case]
+
+    reply = await post(service, SAMPLES, body)
+
+    assert (reply.status_code, reply.json()["field"]) == (status, field)
+
+
+async def test_batches_that_wait_are_written_together_and_each_hears_of_its_own(begin):
+    service = await begin()
+    store = service.memory.intake.store
+    calls = []
+    ingest = store.ingest
+
+    def counting(table, lines, **more):
+        calls.append(lines.count(b"\n"))
+        return ingest(table, lines, **more)
+
+    store.ingest = counting
+    samples = series(60)
+    for number in range(0, 60, 7):
+        samples[number]["bandwidth_mbps"] = -1
+
+    replies = await asyncio.gather(
+        *(post(service, SAMPLES, batch([one, samples[0]])) for one in samples[1:])
+    )
+
+    for number, reply in enumerate(replies, start=1):
+        if number % 7 == 0:
+            assert reply.status_code == 400
+        else:
+            assert reply.json()["accepted"] == 1
+            assert [one["row"] for one in reply.json()["rejections"]] == [1]
+    assert len(calls) < 10
+    assert sum(calls) == 2 * 59
+
+
+async def test_more_samples_than_may_wait_are_told_to_come_back(begin):
+    service = await begin(streaming={"max_waiting_rows": 2})
+    samples = series(9)
+
+    replies = await asyncio.gather(
+        *(post(service, SAMPLES, batch([one])) for one in samples), return_exceptions=True
+    )
+
+    refused = [reply for reply in replies if reply.status_code == OverloadedError.http_status]
+    assert refused
+    assert all(reply.headers["retry-after"] for reply in refused)
+    assert all(reply.status_code in (200, 429) for reply in replies)
+
+
+async def test_an_unknown_link_and_a_stale_one_are_refused_and_others_answered(begin):
+    service = await begin(streaming={"max_history_age_s": 100})
+    fresh = series(30)
+    stale = [one | {"link_id": "w-old"} for one in series(30, until_s=500)]
+    await post(service, SAMPLES, batch([*stale, *fresh]))
+    rows = [{"link_id": "nobody"}, {"link_id": "w-old"}, {"link_id": "w-1"}, {}]
+
+    answer = (await post(service, BANDWIDTH, {"rows": rows})).json()
+    alone = await post(service, BANDWIDTH, {"link_id": "nobody"})
+
+    codes = [record.get("code") for record in answer["records"]]
+    assert codes == ["NotFoundError", "OutOfRangeError", None, "SchemaError"]
+    assert alone.status_code == 404
+    assert SAMPLES in alone.json()["remedy"]
+
+
+async def test_a_short_history_is_answered_and_flagged_as_a_cold_start(begin):
+    service = await begin()
+    await post(service, SAMPLES, batch(series(1)))
+
+    record = (await post(service, BANDWIDTH, {"link_id": "w-1"})).json()
+
+    assert record["history"]["samples"] == 1
+    assert len(record["value_mbps"]) == record["horizon_steps"]
+    cold = service.plane.host.get("bandwidth").model
+    part = next(iter(cold.classes.values()))
+    assert record["fallback"] == ("ewma_band" if part.mixture.cold_by_band else "")
+
+
+async def test_missing_metrics_hold_the_value_before(begin):
+    service = await begin()
+    samples = series(30)
+    for number in (3, 4, 29):
+        del samples[number]["rtt_ms"]
+    await post(service, SAMPLES, batch(samples))
+    held = [one.get("rtt_ms", 0.0) for one in samples]
+    held[3] = held[4] = samples[2]["rtt_ms"]
+    held[29] = samples[28]["rtt_ms"]
+
+    by_name = (await post(service, BANDWIDTH, {"link_id": "w-1"})).json()
+    mbps = [one["bandwidth_mbps"] for one in samples]
+    by_history = await post(service, BANDWIDTH, {"bandwidth_mbps": mbps, "rtt_ms": held})
+
+    assert by_name["value_mbps"] == by_history.json()["value_mbps"]
+
+
+async def test_a_metric_of_a_node_is_judged_by_name(begin):
+    service = await begin()
+    quiet = np.random.default_rng(1).normal(0.4, 0.01, 120).clip(0.01, 0.99)
+    quiet[-1] = 0.99
+    samples = [
+        {"ts": one["ts"], "node_id": "n-1", "cpu_ratio": float(x)}
+        for one, x in zip(series(120), quiet, strict=True)
+    ]
+    await post(service, SAMPLES, batch(samples, "node"))
+
+    by_name = await post(service, ANOMALY, {"entity_id": "n-1", "metric": "cpu_ratio"})
+    by_value = await post(service, ANOMALY, {"value": quiet.tolist(), "step_s": STEP_S})
+    unknown = await post(service, ANOMALY, {"entity_id": "n-1", "metric": "cpu_percent"})
+
+    assert by_name.json()["score"] == by_value.json()["score"]
+    assert by_name.json()["history"]["samples"] == 120
+    assert (unknown.status_code, unknown.json()["field"]) == (400, "metric")
+
+
+async def test_samples_that_cannot_be_kept_are_refused_and_health_says_so(begin, monkeypatch):
+    service = await begin()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_module.LogWriter, "append", full)
+    reply = await post(service, SAMPLES, batch(series(3)))
+    health = (await service.client.get("/v2/health/ready")).json()
+    monkeypatch.undo()
+
+    assert reply.status_code == 503
+    assert "Nothing of this batch was kept" in reply.json()["remedy"]
+    assert health == {"ready": True, "prediction_log": "ok", "samples": "failing"}
+    assert (await post(service, SAMPLES, batch(series(3)))).json()["accepted"] == 3
+    assert (await service.client.get("/v2/health/ready")).json()["samples"] == "ok"
+
+
+async def test_without_a_folder_for_samples_the_rest_goes_on(begin, tmp_path):
+    (tmp_path / "samples").write_text("a file in the way")
+    service = await begin()
+
+    refused = await post(service, SAMPLES, batch(series(3)))
+    answered = await post(service, BANDWIDTH, {"bandwidth_mbps": [1, 2, 3]})
+
+    assert refused.status_code == 503
+    assert answered.status_code == 200
+
+
+async def test_what_is_off_is_not_offered(begin):
+    service = await begin(streaming={"is_enabled": False}, predictions={"is_enabled": False})
+
+    assert (await post(service, SAMPLES, batch(series(1)))).status_code == 404
+    assert (await post(service, ACTUALS, {})).status_code == 404
+    assert (await post(service, BANDWIDTH, {"link_id": "w-1"})).status_code == 400
+    record = (await post(service, BANDWIDTH, {"bandwidth_mbps": [1, 2, 3]})).json()
+    assert len(record["prediction_id"]) == 32
+
+
+async def test_an_answer_is_logged_and_its_outcome_judges_it(begin, tmp_path, infer_body):
+    service = await begin()
+    await post(service, SAMPLES, batch(series(30)))
+    record = (await post(service, BANDWIDTH, {"link_id": "w-1"})).json()
+    told = await post(
+        service, ACTUALS, {"prediction_id": record["prediction_id"], "value": [50.0, 40.0]}
+    )
+    assert told.json() == {"kept": 1, "refused": 0, "errors": []}
+    body = infer_body([[2.0, 4.0], [6.0, 6.0]], parameters={"entity_id": "lte-9"})
+    tensors = await post(service, "/v2/models/mean/infer", body)
+    log_id = tensors.json()["parameters"]["prediction_id"]
+    service.memory.recorder.writer.flush()
+
+    logged = read_predictions(tmp_path / "predictions", model="bandwidth")
+    (row,) = logged.to_pylist()
+    assert row["prediction_id"] == record["prediction_id"]
+    assert row["output.value_mbps"] == record["value_mbps"]
+    assert (row["entity"], row["version"], row["role"]) == ("w-1", "1", "champion")
+    assert row["horizon_s"] == pytest.approx(record["horizon_s"])
+    assert row["step_s"] == pytest.approx(STEP_S)
+    joined = join_actuals(logged, tmp_path / "predictions")
+    assert joined["actual"].tolist() == [50, 40]
+    means = read_predictions(tmp_path / "predictions", model="mean").to_pylist()
+    assert [one["prediction_id"] for one in means] == [f"{log_id}.0", f"{log_id}.1"]
+    assert {one["entity"] for one in means} == {"lte-9"}
+
+
+async def test_an_outcome_of_an_unknown_prediction_is_refused_by_itself(begin):
+    service = await begin()
+    record = (await post(service, BANDWIDTH, {"bandwidth_mbps": [1, 2, 3]})).json()
+    stranger = "0123456789ab00000001"
+    actuals = [
+        {"prediction_id": stranger, "value": 1},
+        {"prediction_id": record["prediction_id"], "value": 1},
+        {"prediction_id": "x", "value": 1},
+    ]
+
+    mixed = await post(service, ACTUALS, {"actuals": actuals})
+    alone = await post(service, ACTUALS, actuals[0])
+
+    answer = mixed.json()
+    assert (answer["kept"], answer["refused"]) == (1, 2)
+    assert [(one["row"], one["code"]) for one in answer["errors"]] == [
+        (0, "NotFoundError"), (2, "SchemaError"),
+    ]  # fmt: skip
+    assert alone.status_code == 404
+    assert stranger in alone.json()["error"]
+    assert service.seen.total("novacron_actuals", "unknown") == 2
+
+
+async def test_too_many_outcomes_are_refused(begin):
+    service = await begin(predictions={"max_actuals": 2})
+
+    reply = await post(service, ACTUALS, {"actuals": [{}, {}, {}]})
+
+    assert (reply.status_code, reply.json()["field"]) == (413, "actuals")
+
+
+async def test_a_log_that_cannot_be_written_harms_no_answer_and_health_says_so(begin, tmp_path):
+    (tmp_path / "predictions").write_text("a file in the way")
+    service = await begin(predictions={"log": {"block_interval_s": 600, "max_buffer_rows": 2}})
+
+    replies = [await post(service, BANDWIDTH, {"bandwidth_mbps": [1, 2, 3]}) for _ in range(4)]
+
+    assert all(reply.status_code == 200 for reply in replies)
+    health = (await service.client.get("/v2/health/ready")).json()
+    assert (health["ready"], health["prediction_log"]) == (True, "failing")
+    status = (await service.client.get("/api/v1/predictions/status")).json()
+    assert (status["rows_waiting"], status["rows_refused"]) == (2, 2)
+
+
+async def test_status_and_metrics_tell_what_is_held(begin):
+    service = await begin()
+    await post(service, SAMPLES, batch(series(5)))
+    await post(service, BANDWIDTH, {"link_id": "w-1"})
+    await service.memory.intake.tick()
+
+    held = (await service.client.get("/api/v1/samples/status")).json()
+    assert held["tables"]["link"]["entities"] == 1
+    assert held["lost"]["torn_rows"] == 0
+    assert service.seen.values[("novacron_stream_entities", "link")] == [1]
+
+
+async def test_the_openapi_document_describes_the_routes_and_their_answers_match(begin):
+    service = await begin()
+    document = (await service.client.get("/openapi.json")).json()
+    page = (await service.client.get("/docs")).text
+
+    for path in (SAMPLES, ACTUALS, "/api/v1/samples/status", "/api/v1/predictions/status"):
+        assert path in document["paths"]
+        assert path in page
+    body = batch(series(3))
+    described = document["paths"][SAMPLES]["post"]
+    schema = described["requestBody"]["content"]["application/json"]["schema"]
+    jsonschema.validate(body, schema)
+    answer = (await post(service, SAMPLES, body)).json()
+    jsonschema.validate(
+        answer, described["responses"]["200"]["content"]["application/json"]["schema"]
+    )
+    assert json.dumps(document)
