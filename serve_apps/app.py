@@ -78,10 +78,7 @@ class Endpoint:
             ResilienceMetrics(self._metrics),
             slow_names=tuple(split_ref(ref)[0] for ref in config.slow.models),
         )
-        memory = self._memory = await asyncio.to_thread(
-            Memory, config.streaming, config.predictions, config.registry.root, ray_metrics
-        )
-        memory.start()
+        memory = await self._remember()
         plane = DataPlane(
             host, config.limits, self._metrics, asking=asking, recorder=memory.recorder
         )
@@ -157,6 +154,15 @@ class Endpoint:
         if self._host is None:
             raise NotReadyError("The models are still loading.")
         self._host.check_health(self._config.replica.max_call_s)
+
+    async def _remember(self) -> Memory:
+        """Open samples and prediction log, and keep them flushed."""
+        config = self._config
+        memory = self._memory = await asyncio.to_thread(
+            Memory, config.streaming, config.predictions, config.registry.root, ray_metrics
+        )
+        memory.start()
+        return memory
 
     async def _call(self, method: str, body: bytes, context: CallContext) -> Serialized:
         if self._grpc is None:
