@@ -17,6 +17,7 @@
     |-- FeatureMismatchError           409 FAILED_PRECONDITION  exit 1
     |-- ArtifactError                  409 FAILED_PRECONDITION  exit 1  digest or format is wrong
     |-- GateRefusedError               409 FAILED_PRECONDITION  exit 3
+    |-- ConflictError                  409 FAILED_PRECONDITION  exit 2  it is in another state
     |-- EpisodeFinishedError           409 FAILED_PRECONDITION  exit 1  reset the environment first
     |-- OverloadedError                429 RESOURCE_EXHAUSTED   exit 1  retry after `retry_after_s`
     |   `-- RateLimitedError           429  the caller asks more often than it may
@@ -210,6 +211,14 @@ class GateRefusedError(NovacronError):
     http_status = 409
     grpc_status = "FAILED_PRECONDITION"
     exit_code = 3
+
+
+class ConflictError(NovacronError):
+    """What was asked for does not fit the state that something is in; nothing was changed."""
+
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
+    exit_code = 2
 
 
 class EpisodeFinishedError(NovacronError):

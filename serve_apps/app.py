@@ -29,6 +29,7 @@ from serve_apps.memory import Memory
 from serve_apps.metrics import ServingMetrics
 from serve_apps.resilience.guarded import GuardedAsking
 from serve_apps.resilience.metrics import ResilienceMetrics
+from serve_apps.rollout.wiring import Rollouts, build_follower, build_rollouts
 from serve_apps.short_path import CALLBACK, CALLBACK_VARIABLE, DOOR
 from serve_apps.slow_models import ComposedHost, Description, Outcome, SlowHost
 
@@ -58,13 +59,15 @@ class Endpoint:
         self._grpc: InferenceService | None = None
         self._site: Site | None = None
         self._memory: Memory | None = None
+        self._rollouts: Rollouts | None = None
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Load every model and return the app; without all of them no replica gets a request."""
         config = self._config
         store = await asyncio.to_thread(ModelStore.connect, config.registry)
+        registry = RegistryStore(store)
         host: ModelHost | ComposedHost = ModelHost(
-            RegistryStore(store), config.models, config.batching, self._metrics.observe_batch
+            registry, config.models, config.batching, self._metrics.observe_batch
         )
         if self._slow is not None and isinstance(host, ModelHost):
             host = ComposedHost(host, _HandleLink(self._slow), config.slow.models)
@@ -79,8 +82,15 @@ class Endpoint:
             slow_names=tuple(split_ref(ref)[0] for ref in config.slow.models),
         )
         memory = await self._remember()
+        rollouts = await self._follow_rollouts(host, asking, registry)
         plane = DataPlane(
-            host, config.limits, self._metrics, asking=asking, recorder=memory.recorder
+            host,
+            config.limits,
+            self._metrics,
+            asking=asking,
+            recorder=memory.recorder,
+            chooser=rollouts.traffic,
+            observers=[rollouts.observe],
         )
         guard = TokenGuard(config.access.token_sha256)
         self._site = Site(
@@ -155,6 +165,18 @@ class Endpoint:
             raise NotReadyError("The models are still loading.")
         self._host.check_health(self._config.replica.max_call_s)
 
+    async def _follow_rollouts(
+        self, host: ModelHost | ComposedHost, asking: GuardedAsking, registry: RegistryStore
+    ) -> Rollouts:
+        """Split, count and compare requests as the rollouts say that the registry's folder holds."""
+        config = self._config
+        made = build_rollouts(
+            config.rollout, config.registry.root, host, asking, registry, ray_metrics
+        )
+        await made.start(config.rollout.look_s)
+        self._rollouts = made
+        return made
+
     async def _remember(self) -> Memory:
         """Open samples and prediction log, and keep them flushed."""
         config = self._config
@@ -180,6 +202,8 @@ class Endpoint:
     async def _drain(self) -> None:
         if self._poller is not None:
             self._poller.cancel()
+        if self._rollouts is not None:
+            await self._rollouts.stop()
         if self._host is not None:
             await self._host.drain()
         if self._memory is not None:
@@ -204,6 +228,8 @@ class SlowModels:
         )
         await self._host.load()
         self._slow = SlowHost(self._host)
+        follower = build_follower(config.rollout, config.registry.root, self._host)
+        self._follower = asyncio.create_task(follower.run(config.rollout.look_s))
         self._poller = asyncio.create_task(self._poll())
 
     async def describe(self) -> tuple[Description, ...]:

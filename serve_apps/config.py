@@ -18,6 +18,7 @@ from pydantic import (
 from novacron.registry.config import RegistryConfig
 from serve_apps.settings.predictions import PredictionsConfig
 from serve_apps.settings.resilience import ResilienceConfig
+from serve_apps.settings.rollout import RolloutConfig
 from serve_apps.settings.streaming import StreamingConfig
 
 DEFAULT_ALIAS: Final = "champion"
@@ -174,6 +175,7 @@ class AppConfig(_Settings):
     resilience: ResilienceConfig = ResilienceConfig()
     streaming: StreamingConfig = StreamingConfig()
     predictions: PredictionsConfig = PredictionsConfig()
+    rollout: RolloutConfig = RolloutConfig()
     feedback_dir: Path | None = None
     """Where operators' verdicts on alerts are kept; by default `feedback` in the registry's
     folder. Replicas on several nodes need a folder that all of them see."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 from novacron.errors import ModelNotFoundError, NotReadyError, NovacronError
 from novacron.models.base import ServableModel
+from novacron.registry.appointment import appoint, champion_of
+from novacron.registry.records import Audit
 from novacron.registry.store import ModelStore
 from serve_apps.batching import Batcher
 from serve_apps.config import BatchingConfig, split_ref
-from serve_apps.load_checks import check_loaded
+from serve_apps.load_checks import PROBE_ROWS, check_loaded
 from serve_apps.mlflow_models import MlflowModel
 
 logger = logging.getLogger(__name__)
@@ -89,6 +91,14 @@ class RegistryStore:
         """Find the version behind an alias without reading its files."""
         return self._store.resolve(name, ref).version
 
+    def champion(self, name: str) -> str:
+        """Return the version that the champion's alias names, or nothing."""
+        return champion_of(self._store, name)
+
+    def appoint(self, name: str, version: str, *, audit: Audit, note: str) -> bool:
+        """Move the champion's alias after a rollout, see `novacron.registry.appointment`."""
+        return appoint(self._store, name, version, audit=audit, note=note)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedModel:
@@ -128,6 +138,7 @@ class ModelHost:
         self._batching = batching
         self._observe_batch = observe_batch
         self._served: dict[str, ServedModel] = {}
+        self._held: dict[tuple[str, str], ServedModel] = {}
         self._refreshing = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -211,15 +222,52 @@ class ModelHost:
                     logger.exception("kept the old version of %s", ref)
             return tuple(changed)
 
+    async def hold(self, name: str, version: str) -> ServedModel:
+        """Load a version beside those that answer by default, prove and warm it; it is found by its
+        number from then on. A version that is here already is only kept for longer.
+
+        Raises:
+            ModelNotFoundError: The name is not served here, or has no such version.
+            NovacronError: It is damaged or fails its checks; nothing has changed.
+        """  # noqa: D205  one sentence
+        if name not in self.names:
+            self.get(name)
+        async with self._refreshing:
+            here = [one for one in self._of(name) if one.version == version]
+            served = here[0] if here else await self._load(f"{name}@{version}", warm=True)
+            self._held[name, version] = served
+            return served
+
+    async def release(self, name: str, version: str) -> None:
+        """Let go of a held version; unless it answers by default, it is drained and forgotten."""
+        async with self._refreshing:
+            served = self._held.pop((name, version), None)
+            if served is not None:
+                self._leave(served)
+
+    def held(self) -> tuple[tuple[str, str], ...]:
+        """Return name and version of everything that is held."""
+        return tuple(self._held)
+
     async def drain(self) -> None:
         """Refuse new requests and answer those that wait."""
         self._draining = True
-        drains = [served.batcher.drain() for served in self._served.values()]
+        everything = (*self._served.values(), *self._held.values())
+        drains = [one.batcher.drain() for one in {id(one): one for one in everything}.values()]
         await asyncio.gather(*drains, *self._leaving)
 
     def _of(self, name: str) -> list[ServedModel]:
-        served = (self._served.get(ref) for ref in self._refs)
+        served = [*(self._served.get(ref) for ref in self._refs), *self._held.values()]
         return [one for one in served if one is not None and one.name == name]
+
+    def _leave(self, served: ServedModel) -> None:
+        """Drain a version that nothing names any more."""
+        if any(one is served for one in (*self._served.values(), *self._held.values())):
+            return
+        # Not awaited: an old version that hangs must not hold up the next swap.
+        leaving = asyncio.create_task(served.batcher.drain())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def _swap(self, ref: str) -> bool:
         name, alias = split_ref(ref)
@@ -228,32 +276,37 @@ class ModelHost:
             version = await asyncio.to_thread(self._store.resolve, name, alias)
             if str(version) == old.version:
                 return False
-        new = await self._load(ref)
+            held = self._held.get((name, str(version)))
+            new = replace(held, ref=ref) if held else await self._load(ref, warm=True)
+            if held:
+                self._held[name, new.version] = new
+        else:
+            new = await self._load(ref)
         self._served[ref] = new
         logger.info("serving %s version %s", ref, new.version)
         if old is not None:
-            # Not awaited: an old version that hangs must not hold up the next swap.
-            leaving = asyncio.create_task(old.batcher.drain())
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._leave(old)
         return True
 
-    async def _load(self, ref: str) -> ServedModel:
+    async def _load(self, ref: str, *, warm: bool = False) -> ServedModel:
         name, alias = split_ref(ref)
         loaded = await asyncio.to_thread(self._store.load, name, alias)
-        await asyncio.to_thread(check_loaded, loaded.model, loaded.card.features_hash, name)
+        features_hash = loaded.card.features_hash
+        rows = await asyncio.to_thread(check_loaded, loaded.model, features_hash, name)
         batcher = Batcher(
             loaded.model.predict,
             self._batching,
             name=name,
             observe=lambda n_rows: self._observe_batch(name, n_rows),
         )
+        if warm:
+            await batcher.warm(rows, PROBE_ROWS)
         return ServedModel(
             name=name,
             version=str(loaded.version),
             ref=ref,
             model=loaded.model,
             batcher=batcher,
-            features_hash=loaded.card.features_hash,
+            features_hash=features_hash,
             card=loaded.card,
         )

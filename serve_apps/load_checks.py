@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from novacron.errors import ArtifactError, FeatureMismatchError, InvalidInputError
-from novacron.models.base import ServableModel, TensorSpec
+from novacron.models.base import ServableModel, Tensors, TensorSpec
 from novacron.models.tensor_checks import DTYPES, check_tensors
 
 PROBE_ROWS: Final = 3
@@ -17,8 +17,11 @@ TOLERANCE_RATIO: Final = 1e-5
 """How far a row's answer may move when other rows join the call (float32 sums reorder)."""
 
 
-def check_loaded(model: ServableModel, features_hash: str, name: str) -> None:
+def check_loaded(model: ServableModel, features_hash: str, name: str) -> Tensors:
     """Refuse a model that would not answer as its card and specs say.
+
+    Returns:
+        The PROBE_ROWS prepared rows it was asked for.
 
     Raises:
         FeatureMismatchError: The card speaks of other features than the model.
@@ -41,6 +44,7 @@ def check_loaded(model: ServableModel, features_hash: str, name: str) -> None:
                 f"Model {name!r} answers {output!r} differently when rows are joined.",
                 remedy="Its predict must treat every row alone.",
             )
+    return rows
 
 
 def check_outputs(

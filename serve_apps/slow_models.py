@@ -256,6 +256,7 @@ class ComposedHost:
         self._slow_names = tuple(dict.fromkeys(split_ref(ref)[0] for ref in refs))
         self._clock = clock
         self._slow: Mapping[str, tuple[ServedModel, ...]] = {}
+        self._slow_held: set[tuple[str, str]] = set()
 
     @property
     def ready(self) -> bool:
@@ -311,6 +312,32 @@ class ComposedHost:
             # The next poll asks again; until then the versions known answer.
             logger.exception("the deployment of the slow models does not answer")
         return changed
+
+    async def hold(self, name: str, version: str) -> ServedModel:
+        """Hold a version here, or see that the other deployment, which follows too, has it.
+
+        Raises:
+            NotReadyError: It is not loaded there yet.
+            NovacronError: As `ModelHost.hold`.
+        """
+        if name not in self._slow_names:
+            return await self._local.hold(name, version)
+        await self._describe()
+        for served in self._slow.get(name, ()):
+            if served.version == version:
+                self._slow_held.add((name, version))
+                return served
+        raise NotReadyError(f"Version {version} of {name} is still loading.", remedy="Retry.")
+
+    async def release(self, name: str, version: str) -> None:
+        """Let go of a version; that of the other deployment is its own to drain."""
+        self._slow_held.discard((name, version))
+        if name not in self._slow_names:
+            await self._local.release(name, version)
+
+    def held(self) -> tuple[tuple[str, str], ...]:
+        """Return name and version of everything that is held."""
+        return (*self._local.held(), *sorted(self._slow_held))
 
     async def drain(self) -> None:
         """Refuse new requests and answer those that wait, here."""

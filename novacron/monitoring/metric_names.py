@@ -186,6 +186,32 @@ ACTUALS: Final = MetricSpec(
     labels=("outcome",),
     doc="outcomes told for predictions: kept, or refused because the prediction is unknown",
 )
+ROLLOUT_REQUESTS: Final = MetricSpec(
+    name="novacron_rollout_requests",
+    kind="counter",
+    labels=("model", "version", "role", "result"),
+    doc="requests of a running rollout by version, its role (stable, tried) and result "
+    "(answered, failed)",
+)
+ROLLOUT_COMPARED: Final = MetricSpec(
+    name="novacron_rollout_compared",
+    kind="counter",
+    labels=("model", "version", "result"),
+    doc="answers compared with the stable version's: same, differs, or dropped because too many "
+    "waited",
+)
+ROLLOUT_SHARE: Final = MetricSpec(
+    name="novacron_rollout_share",
+    kind="gauge",
+    labels=("model", "version"),
+    doc="share of callers that a version gets, 0..1",
+)
+ROLLOUT_DECISIONS: Final = MetricSpec(
+    name="novacron_rollout_decisions",
+    kind="counter",
+    labels=("model", "decision"),
+    doc="decisions of rollouts: stage, hold, promote, roll_back, abort and others",
+)
 
 ALL_METRICS: Final = (
     ROWS_READ,
@@ -216,4 +242,8 @@ ALL_METRICS: Final = (
     PREDICTIONS_LOGGED,
     PREDICTION_LOG_HEALTHY,
     ACTUALS,
+    ROLLOUT_REQUESTS,
+    ROLLOUT_COMPARED,
+    ROLLOUT_SHARE,
+    ROLLOUT_DECISIONS,
 )

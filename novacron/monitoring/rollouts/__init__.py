@@ -1,0 +1,1 @@
+"""Rollouts of model versions: pure decisions from counts, and the folder that remembers them."""
