@@ -19,6 +19,10 @@ KNOWN_ANSWERS: Final = 50
 """Answers of the stable version before its 95th percentile is taken as known."""
 KNOWN_OUTCOMES: Final = 30
 _SLOW_SHARE: Final = 0.05
+_ALONE_TIMES: Final = 1.5
+_MOST: Final = 0.9
+_MARGIN: Final = 1.2
+"""How many times the stable version's rate, where that is beyond the limit too, is still the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +55,21 @@ class Evidence:
     seen: ArmCounts = field(default_factory=ArmCounts)
 
 
-def new_evidence(plan: RolloutPlan) -> Evidence:
-    """Return tests that have seen nothing."""
+def new_evidence(plan: RolloutPlan, before: ArmCounts | None = None) -> Evidence:
+    """Return tests that have seen nothing.
+
+    Args:
+        plan: For the limits.
+        before: What the stable version had done until it answered nobody any more; where it was
+            beyond a limit itself, half as much again is the limit of the version that is alone now.
+    """
+    beyond = before or ArmCounts()
+    errors = max(plan.error_rate_limit, min(_ALONE_TIMES * beyond.error_rate, _MOST))
+    fallbacks = max(plan.fallback_limit, min(_ALONE_TIMES * beyond.fallback_ratio, _MOST))
     return Evidence(
-        errors=Excess(limit=plan.error_rate_limit),
+        errors=Excess(limit=errors),
         errors_beyond_stable=Contrast(),
-        fallbacks=Excess(limit=plan.fallback_limit),
+        fallbacks=Excess(limit=fallbacks),
         fallbacks_beyond_stable=Contrast(),
         differences=Excess(limit=plan.difference_limit),
         slowness=Contrast(tempers=True),
@@ -117,14 +130,14 @@ def read_gates(
         _rate(
             "errors",
             (tried.error_rate, stable.error_rate if stable.requests else None),
-            plan.error_rate_limit,
+            evidence.errors.limit,
             _both(evidence.errors, evidence.errors_beyond_stable, alone=alone),
             needed,
         ),
         _rate(
             "fallbacks",
             (tried.fallback_ratio, stable.fallback_ratio if stable.rows else None),
-            plan.fallback_limit,
+            evidence.fallbacks.limit,
             _both(evidence.fallbacks, evidence.fallbacks_beyond_stable, alone=alone),
             needed,
         ),
@@ -151,8 +164,8 @@ def _both(excess: Excess, contrast: Contrast, *, alone: bool) -> float:
     """Return the weaker of two pieces of evidence: a version must be beyond the limit and worse than
     the stable one, which may be beyond it too.
     """  # noqa: D205  one sentence
-    if alone or not contrast.events:
-        return excess.log_value if alone else min(excess.log_value, contrast.log_value)
+    if alone:
+        return excess.log_value
     return min(excess.log_value, contrast.log_value)
 
 
@@ -164,7 +177,7 @@ def _rate(
     log_needed: float,
 ) -> Reading:
     tried, stable = rates
-    is_beyond = tried > limit and tried > (stable or 0.0)
+    is_beyond = tried > limit and tried > _MARGIN * (stable or 0.0)
     verdict: Verdict = "good"
     if is_beyond:
         verdict = "bad" if log_evidence >= log_needed else "hold"

@@ -87,8 +87,9 @@ def _news(rollout: Rollout, totals: Mapping[str, StageCounts]) -> dict[str, ArmC
 def _take_in(rollout: Rollout, new: Mapping[str, ArmCounts]) -> None:
     stable = new.get(rollout.stable, ArmCounts())
     so_far = rollout.stage_counts.setdefault(rollout.stable, ArmCounts())
+    before = rollout.last_stage.get(rollout.stable) if _is_alone(rollout) else None
     for version in rollout.tried:
-        evidence = rollout.evidence.setdefault(version, new_evidence(rollout.plan))
+        evidence = rollout.evidence.setdefault(version, new_evidence(rollout.plan, before))
         tried = new.get(version, ArmCounts())
         observe(evidence, tried, stable, rollout.plan, so_far)
         rollout.stage_counts.setdefault(version, ArmCounts()).add(tried)
@@ -117,15 +118,17 @@ def _judge(rollout: Rollout, now_s: float) -> None:
 
 def _read(rollout: Rollout, version: str) -> list[Reading]:
     counts = rollout.stage_counts
-    is_canary = rollout.plan.mode == "canary"
-    alone = is_canary and rollout.plan.stages[rollout.stage] >= 1
     return read_gates(
         rollout.evidence[version],
         counts[version],
         counts[rollout.stable],
         rollout.plan,
-        alone=alone,
+        alone=_is_alone(rollout),
     )
+
+
+def _is_alone(rollout: Rollout) -> bool:
+    return rollout.plan.mode == "canary" and rollout.plan.stages[rollout.stage] >= 1
 
 
 def _shown(reading: Reading) -> str:

@@ -112,6 +112,7 @@ def end(
         UnknownNameError: There is none.
         ConflictError: It is in another state; nothing was changed.
     """
+    folder.get(model)
     with folder.changing(model):
         rollout = folder.get(model)
         if rollout.status not in wanted:
