@@ -10,6 +10,7 @@ import pytest
 from novacron.errors import (
     ArtifactError,
     ConfigError,
+    ConflictError,
     InvalidInputError,
     ModelNotFoundError,
     NotReadyError,
@@ -66,7 +67,7 @@ def test_a_second_rollout_while_one_runs_is_refused_and_changes_nothing(folder):
     begin(folder)
     before = files_of(folder)
 
-    with pytest.raises(NotReadyError, match="runs already"):
+    with pytest.raises(ConflictError, match="runs already"):
         begin(folder, "3")
 
     assert files_of(folder) == before
@@ -120,9 +121,9 @@ def test_an_ended_rollout_cannot_be_ended_again(folder):
     abort_rollout(folder, "m", AUDIT)
     before = files_of(folder)
 
-    with pytest.raises(NotReadyError, match="aborted"):
+    with pytest.raises(ConflictError, match="aborted"):
         abort_rollout(folder, "m", AUDIT)
-    with pytest.raises(NotReadyError, match="aborted"):
+    with pytest.raises(ConflictError, match="aborted"):
         promote_rollout(folder, "m", AUDIT)
     with pytest.raises(UnknownNameError):
         abort_rollout(folder, "other", AUDIT)
@@ -143,7 +144,7 @@ def test_a_promotion_against_the_gates_needs_a_reason(folder):
 def test_the_kill_switch_is_a_file_and_a_rollout_does_not_start_while_it_is_on(folder):
     folder.kill("m", KILL)
 
-    with pytest.raises(NotReadyError, match="kill switch"):
+    with pytest.raises(ConflictError, match="kill switch"):
         begin(folder)
 
     assert folder.kill_of("m") == KILL

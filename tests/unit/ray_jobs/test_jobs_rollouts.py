@@ -96,7 +96,7 @@ def test_a_rollout_while_one_runs_is_refused(run):
 
     code, answer = run("start", "bandwidth", "2")
 
-    assert (code, answer["code"]) == (1, "NotReadyError")
+    assert (code, answer["code"]) == (2, "ConflictError")
     assert run.folder.get("bandwidth") == before
 
 
