@@ -16,6 +16,23 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
 Why = Annotated[str, typer.Option(help="Kept in the log.")]
+Plan = Annotated[Path | None, typer.Option(dir_okay=False, help="Stages and limits, YAML.")]
+Mode = Annotated[Literal["canary", "shadow", "ab"] | None, typer.Option(help="Default: canary.")]
+Weights = Annotated[
+    str, typer.Option(help="Of an A/B test: version=share, with commas; they sum to 1.")
+]
+WindowSeconds = Annotated[
+    float | None, typer.Option(help="Shortest seconds between two steps up.")
+]
+MinRequests = Annotated[
+    int | None, typer.Option(help="Requests the version must answer in each stage.")
+]
+Gate = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="Default: configs/gate/<model>.yaml.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Try it against the gate of its card; needs --why.")
+]
 Folder = Annotated[
     Path | None,
     typer.Option(
@@ -33,27 +50,13 @@ def start(  # noqa: PLR0913 - one argument for each option
     ref: Annotated[
         str, typer.Argument(metavar="[REF]", help="Version number or alias.")
     ] = "challenger",
-    plan: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Stages and limits, YAML.")
-    ] = None,
-    mode: Annotated[
-        Literal["canary", "shadow", "ab"] | None, typer.Option(help="Default: canary.")
-    ] = None,
-    weights: Annotated[
-        str, typer.Option(help="Of an A/B test: version=share, with commas; they sum to 1.")
-    ] = "",
-    window_s: Annotated[
-        float | None, typer.Option(help="Shortest seconds between two steps up.")
-    ] = None,
-    min_requests: Annotated[
-        int | None, typer.Option(help="Requests the version must answer in each stage.")
-    ] = None,
-    gate: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Default: configs/gate/<model>.yaml.")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Try it against the gate of its card; needs --why.")
-    ] = False,
+    plan: Plan = None,
+    mode: Mode = None,
+    weights: Weights = "",
+    window_s: WindowSeconds = None,
+    min_requests: MinRequests = None,
+    gate: Gate = None,
+    force: Force = False,
     why: Why = "",
     directory: Folder = None,
     as_json: AsJson = False,

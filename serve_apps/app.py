@@ -83,15 +83,7 @@ class Endpoint:
         )
         memory = await self._remember()
         rollouts = await self._follow_rollouts(host, asking, registry)
-        plane = DataPlane(
-            host,
-            config.limits,
-            self._metrics,
-            asking=asking,
-            recorder=memory.recorder,
-            chooser=rollouts.traffic,
-            observers=[rollouts.observe],
-        )
+        plane = self._build_plane(host, asking, memory, rollouts)
         guard = TokenGuard(config.access.token_sha256)
         self._site = Site(
             plane,
@@ -164,6 +156,23 @@ class Endpoint:
         if self._host is None:
             raise NotReadyError("The models are still loading.")
         self._host.check_health(self._config.replica.max_call_s)
+
+    def _build_plane(
+        self,
+        host: ModelHost | ComposedHost,
+        asking: GuardedAsking,
+        memory: Memory,
+        rollouts: Rollouts,
+    ) -> DataPlane:
+        return DataPlane(
+            host,
+            self._config.limits,
+            self._metrics,
+            asking=asking,
+            recorder=memory.recorder,
+            chooser=rollouts.traffic,
+            observers=[rollouts.observe],
+        )
 
     async def _follow_rollouts(
         self, host: ModelHost | ComposedHost, asking: GuardedAsking, registry: RegistryStore

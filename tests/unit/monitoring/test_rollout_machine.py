@@ -45,7 +45,7 @@ class Traffic:
         return self.rollout
 
 
-def whats(rollout):
+def steps_of(rollout):
     return [decision.what for decision in rollout.decisions]
 
 
@@ -59,7 +59,7 @@ def test_a_good_version_goes_up_step_by_step_and_is_promoted():
 
     assert seen == {0.1, 0.5, 1.0}
     assert traffic.rollout.status == "promoting"
-    assert whats(traffic.rollout) == ["stage", "stage", "promote"]
+    assert steps_of(traffic.rollout) == ["stage", "stage", "promote"]
     assert traffic.rollout.split.share("2") == 1.0
 
 
@@ -128,7 +128,7 @@ def test_a_version_that_cannot_be_shown_good_is_given_up_after_the_windows_allow
     rollout = Traffic(plan).run(200)
 
     assert rollout.status == "rolled_back"
-    assert whats(rollout) == ["hold", "hold", "roll_back"]
+    assert steps_of(rollout) == ["hold", "hold", "roll_back"]
     assert "not shown good in 3 windows" in rollout.decisions[-1].why
 
 
