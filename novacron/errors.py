@@ -123,20 +123,34 @@ class PayloadTooLargeError(InvalidInputError):
     grpc_status = "RESOURCE_EXHAUSTED"
 
 
-class UnauthorizedError(NovacronError):
+class _RefusedCallerError(NovacronError):
+    """A caller who is not let in.
+
+    Args:
+        message: Why.
+        remedy: What the caller can do.
+        challenge: Value of the header `WWW-Authenticate`, where there is something to say.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, remedy: str = "", challenge: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.challenge = challenge
+
+
+class UnauthorizedError(_RefusedCallerError):
     """The caller did not show a token that is known here."""
 
     http_status = 401
     grpc_status = "UNAUTHENTICATED"
-    exit_code = 2
 
 
-class ForbiddenError(NovacronError):
+class ForbiddenError(_RefusedCallerError):
     """The caller may not ask this of this service."""
 
     http_status = 403
     grpc_status = "PERMISSION_DENIED"
-    exit_code = 2
 
 
 class NotFoundError(NovacronError):

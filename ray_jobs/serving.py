@@ -10,6 +10,7 @@ import yaml
 
 from novacron.errors import ConfigError, NotReadyError
 from ray_jobs.cluster_state import ClusterState, port_or_free
+from ray_jobs.exposure import check_reach
 
 _PATH: Final = "/api/serve/applications/"
 _POLL_S: Final = 0.5
@@ -73,9 +74,10 @@ def deploy(
         The URL of the endpoint.
 
     Raises:
-        ConfigError: Serve refuses the config.
+        ConfigError: Serve refuses the config, or it opens an endpoint to everybody.
         NotReadyError: It does not run after `timeout_s`, or Serve gave up.
     """
+    check_reach(config)
     wanted = dict(config)
     http_options = dict(wanted.get("http_options") or {})
     http_options["port"] = _port(cluster, "http_options", int(http_options.get("port", 8000)))

@@ -11,12 +11,17 @@ from typing import Any, Final, cast
 
 from ray import serve
 from ray.serve import Application
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.util import metrics as ray_metrics
 
 from novacron.errors import NotReadyError
+from novacron.monitoring.metric_names import ACCESS_REFUSALS, AUDIT_LOST
 from novacron.registry.store import ModelStore
-from serve_apps.access import TokenGuard
+from serve_apps.access.audit import AuditLog
+from serve_apps.access.desk import Desk
+from serve_apps.access.exposure import check_exposure, check_tls
+from serve_apps.access.guard import Guard
 from serve_apps.ai_service import AIService
 from serve_apps.autoscale import IN_FLIGHT, by_requests_in_flight
 from serve_apps.config import AppConfig, ScalingConfig, resolve_registry, split_ref
@@ -30,6 +35,7 @@ from serve_apps.metrics import ServingMetrics
 from serve_apps.resilience.guarded import GuardedAsking
 from serve_apps.resilience.metrics import ResilienceMetrics
 from serve_apps.rollout.wiring import Rollouts, build_follower, build_rollouts
+from serve_apps.settings.access import AccessConfig
 from serve_apps.short_path import CALLBACK, CALLBACK_VARIABLE, DOOR
 from serve_apps.slow_models import ComposedHost, Description, Outcome, SlowHost
 
@@ -37,6 +43,7 @@ DEPLOYMENT: Final = "Endpoint"
 METRICS_FLUSH_S: Final = 0.5
 """Well below the seconds at which Ray exports what it was told."""
 SLOW_DEPLOYMENT: Final = "SlowModels"
+HA_PROXY_VARIABLE: Final = "RAY_SERVE_ENABLE_HA_PROXY"
 _SLOW_CALL_S: Final = 600.0
 """A call of a slow model that takes longer marks its replica unhealthy."""
 
@@ -60,10 +67,12 @@ class Endpoint:
         self._site: Site | None = None
         self._memory: Memory | None = None
         self._rollouts: Rollouts | None = None
+        self._desk: Desk | None = None
 
     async def __serve_build_asgi_app__(self) -> Gateway:
         """Load every model and return the app; without all of them no replica gets a request."""
         config = self._config
+        await asyncio.to_thread(_check_reach, config.access)
         store = await asyncio.to_thread(ModelStore.connect, config.registry)
         registry = RegistryStore(store)
         host: ModelHost | ComposedHost = ModelHost(
@@ -84,17 +93,18 @@ class Endpoint:
         memory = await self._remember()
         rollouts = await self._follow_rollouts(host, asking, registry)
         plane = self._build_plane(host, asking, memory, rollouts)
-        guard = TokenGuard(config.access.token_sha256)
         self._site = Site(
             plane,
             config.feedback_dir or config.registry.root / "feedback",
             histories=memory.histories,
             extensions=memory.extensions,
         )
+        loop = asyncio.get_running_loop()
+        self._desk = await asyncio.to_thread(_make_desk, config.access, self._metrics, loop)
         self._grpc = InferenceService(
             plane,
             allow_remote=config.grpc.allow_remote,
-            guard=guard,
+            desk=self._desk,
             more=AIService(self._site.routes).handlers(),
         )
         self._site.refresh()
@@ -103,7 +113,7 @@ class Endpoint:
             plane,
             on_shutdown=self._drain,
             site=self._site,
-            guard=guard,
+            desk=self._desk,
             echo_request_id=False,
         )
         if config.replica.short_path:
@@ -217,6 +227,8 @@ class Endpoint:
             await self._host.drain()
         if self._memory is not None:
             await self._memory.close()
+        if self._desk is not None:
+            await asyncio.to_thread(self._desk.audit.close)
         self._metrics.flush()
 
 
@@ -283,6 +295,30 @@ class _HandleLink:
 
     async def stand_in(self, name: str, version: str, tensors: Any) -> Outcome:
         return cast(Outcome, await self.handle.stand_in.remote(name, version, tensors))
+
+
+def _check_reach(access: AccessConfig) -> None:
+    """Check what Serve's HTTP listens on; the controller that started this replica knows."""
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return
+    check_exposure(access, client.http_config.host)
+    ha_proxy = os.environ.get(HA_PROXY_VARIABLE, "0") == "1"
+    check_tls(client.http_config.ssl_certfile, ha_proxy=ha_proxy)
+
+
+def _make_desk(
+    access: AccessConfig, metrics: ServingMetrics, loop: asyncio.AbstractEventLoop
+) -> Desk:
+    count_refusal = metrics.counter(ACCESS_REFUSALS)
+    count_lost = metrics.counter(AUDIT_LOST)
+    guard = Guard(access, on_refusal=lambda caller, why: count_refusal(1, (caller, why)))
+
+    def lost(count: int) -> None:
+        # The log's own thread tells it.
+        loop.call_soon_threadsafe(count_lost, count, ())
+
+    return Desk(guard, AuditLog(access.audit, on_lost=lost))
 
 
 def _log_with_serve() -> None:

@@ -11,11 +11,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     model_validator,
 )
 
 from novacron.registry.config import RegistryConfig
+from serve_apps.settings.access import AccessConfig
 from serve_apps.settings.predictions import PredictionsConfig
 from serve_apps.settings.resilience import ResilienceConfig
 from serve_apps.settings.rollout import RolloutConfig
@@ -139,21 +139,13 @@ class SlowConfig(_Settings):
     """Smaller calls, so that a request is not held up by a batch of minutes."""
 
 
-class AccessConfig(_Settings):
-    """Who may ask, over HTTP and over gRPC."""
-
-    token_sha256: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")], ...] = ()
-    """SHA-256 of each bearer token that is let in; empty: everybody is. The digests are no secret,
-    so the dashboard may show them. Health routes never ask for a token."""
-
-
 class GrpcConfig(_Settings):
     """Who may call over gRPC, where `grpc_options` of the file turn it on."""
 
     allow_remote: bool = False
-    """Whether callers on other machines are answered. Serve's gRPC servers listen on every address
-    of the machine, and the endpoint asks nobody for a token. On a cluster of several nodes, HAProxy
-    calls replicas of other nodes from its own, which is remote too."""
+    """Whether callers on other machines are answered, with a token under `access`. Serve's gRPC
+    servers listen on every address of the machine. On a cluster of several nodes, HAProxy calls
+    replicas of other nodes from its own, which is remote too."""
 
 
 class AppConfig(_Settings):
@@ -190,6 +182,8 @@ class AppConfig(_Settings):
             raise ValueError(f"slow.models: {', '.join(sorted(both))} is under models too")
         if self.limits.max_request_rows > self.batching.max_queued_rows:
             raise ValueError("limits.max_request_rows exceeds batching.max_queued_rows")
+        if self.grpc.allow_remote and self.access.is_open:
+            raise ValueError("grpc.allow_remote needs a token: set access.tokens or access.jwt")
         return self
 
 

@@ -12,6 +12,7 @@ import orjson
 
 from novacron.errors import (
     CircuitOpenError,
+    ForbiddenError,
     InvalidInputError,
     MethodNotAllowedError,
     NotFoundError,
@@ -21,7 +22,7 @@ from novacron.errors import (
     UnauthorizedError,
     UnreadableInputError,
 )
-from serve_apps.access import TokenGuard
+from serve_apps.access.desk import Desk, Visit
 from serve_apps.arrow_ipc import CONTENT_TYPE as ARROW
 from serve_apps.arrow_ipc import ArrowStream
 from serve_apps.dataplane import DataPlane
@@ -62,7 +63,7 @@ class Gateway:
         plane: The handlers.
         on_shutdown: Awaited when the server shuts the app down.
         site: Typed routes, OpenAPI document and docs page; without it there are none.
-        guard: Who may ask; health is answered to everybody.
+        desk: Who may ask, and what is noted; health is answered to everybody.
         echo_request_id: Whether answers carry `X-Request-ID`; off where the server adds it, as
             Ray Serve does.
         new_id: Makes the id of a request that brings none.
@@ -74,14 +75,14 @@ class Gateway:
         *,
         on_shutdown: Callable[[], Awaitable[None]] | None = None,
         site: Site | None = None,
-        guard: TokenGuard | None = None,
+        desk: Desk | None = None,
         echo_request_id: bool = True,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self._plane = plane
         self._on_shutdown = on_shutdown
         self._site = site
-        self._guard = guard or TokenGuard()
+        self._desk = desk or Desk()
         self._echo_request_id = echo_request_id
         self._new_id = new_id
 
@@ -116,11 +117,14 @@ class Gateway:
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
         request_id = headers.get(REQUEST_ID_HEADER, "")[:128] or self._new_id()
+        visit = self._open_visit(scope, headers, request_id)
+        reason = ""
         try:
-            response = await self._route(scope, headers, receive)
+            response = await self._route(scope, headers, receive, visit)
         except CallerGoneError:
             return
         except NovacronError as error:
+            reason = type(error).__name__
             response = _refuse(error, request_id)
         except Exception:
             # The boundary: whatever is not ours leaves as a 500 that names its line in the log.
@@ -129,28 +133,42 @@ class Gateway:
                 "The server failed to answer this request.",
                 remedy=f"Look for {request_id} in the replica's log.",
             )
+            reason = "Exception"
             response = _refuse(unexpected, request_id)
+        self._desk.note(visit, response.status, reason)
         if echo_request_id:
             response.headers[REQUEST_ID_HEADER] = request_id
         await _send(send, response, with_body=scope["method"] != "HEAD")
 
+    def _open_visit(
+        self, scope: Mapping[str, Any], headers: Mapping[str, str], request_id: str
+    ) -> Visit:
+        peer, _ = scope.get("client") or ("", 0)
+        address = self._desk.guard.address_of(peer, headers.get("x-forwarded-for"))
+        return Visit(address, f"{scope['method']} {scope['path']}", request_id=request_id)
+
     async def _route(
-        self, scope: Mapping[str, Any], headers: Mapping[str, str], receive: Receive
+        self,
+        scope: Mapping[str, Any],
+        headers: Mapping[str, str],
+        receive: Receive,
+        visit: Visit,
     ) -> Response:
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         if self._site is not None and (methods := self._site.methods(path)):
             _check_method(scope, *methods)
-            self._guard.check(headers.get("authorization"))
-            return await self._visit(self._site, path, headers, receive)
+            self._desk.admit(visit, headers.get("authorization"))
+            return await self._ask_site(self._site, path, headers, receive, visit)
         route = _ROUTES.fullmatch(path)
         if route is None:
             raise NotFoundError(f"No route {path[:100]!r}.", remedy=_ROUTE_HELP)
         health, name, version, action = route.groups()
         if health is None:
-            self._guard.check(headers.get("authorization"))
+            self._desk.admit(visit, headers.get("authorization"))
         if action == "infer":
             _check_method(scope, "POST")
-            return await self._infer(name, version, headers, receive)
+            visit.model, visit.version = name, version or ""
+            return await self._infer(headers, receive, visit)
         _check_method(scope, "GET", "HEAD")
         if health is not None:
             return self._health(health)
@@ -160,14 +178,20 @@ class Gateway:
             return _json({"name": name, "ready": self._plane.model_ready(name, version)})
         return _json(self._plane.model_metadata(name, version))
 
-    async def _visit(
-        self, site: Site, path: str, headers: Mapping[str, str], receive: Receive
+    async def _ask_site(
+        self,
+        site: Site,
+        path: str,
+        headers: Mapping[str, str],
+        receive: Receive,
+        visit: Visit,
     ) -> Response:
         if "POST" not in site.methods(path):
             page = site.read(path)
         else:
             timeout_s = read_timeout_s(headers)
-            body = await read_body(self._plane, headers, receive)
+            visit.changes = site.changes(path)
+            body = await self._read(headers, receive, visit)
             page = await site.ask(path, body, timeout_s=timeout_s, new_id=self._new_id)
         answer_headers = {"content-type": page.content_type}
         if page.timing:
@@ -189,19 +213,24 @@ class Gateway:
             return ArrowStream(self._plane.limits.max_body_bytes)
         return oip_codec(headers)
 
-    async def _infer(
-        self, name: str, version: str | None, headers: Mapping[str, str], receive: Receive
-    ) -> Response:
+    async def _read(self, headers: Mapping[str, str], receive: Receive, visit: Visit) -> bytes:
+        return await read_body(
+            self._plane, headers, receive, lambda size: self._desk.check_size(visit, size)
+        )
+
+    async def _infer(self, headers: Mapping[str, str], receive: Receive, visit: Visit) -> Response:
+        name, version = visit.model, visit.version or None
         try:
             codec = self._codec_for(headers)
             timeout_s = read_timeout_s(headers)
-            body = await read_body(self._plane, headers, receive)
+            body = await self._read(headers, receive, visit)
         except InvalidInputError as error:
             self._plane.count_refusal(name, version, error)
             raise
         reply = await self._plane.infer(
             name, version, body, codec, timeout_s=timeout_s, key=headers.get(KEY_HEADER)
         )
+        visit.version = reply.model_version
         answer_headers = codec.answer_headers | reply.notes()
         if reply.prediction_id:
             answer_headers[PREDICTION_ID_HEADER] = reply.prediction_id
@@ -230,8 +259,10 @@ def _refuse(error: NovacronError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, OverloadedError | CircuitOpenError):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, UnauthorizedError):
-        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, UnauthorizedError | ForbiddenError) and (
+        error.challenge or error.http_status == UnauthorizedError.http_status
+    ):
+        headers["www-authenticate"] = error.challenge or "Bearer"
     if isinstance(error, MethodNotAllowedError):
         headers["allow"] = ", ".join(error.allowed)
     return Response(error.http_status, encode_error(error, request_id=request_id), headers)

@@ -3,7 +3,6 @@
 Messages come and go as bytes, see `serve_apps.grpc_ingress`; this side runs in the replicas.
 """
 
-import ipaddress
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +20,8 @@ from novacron.errors import (
     NovacronError,
     OverloadedError,
 )
-from serve_apps.access import TokenGuard
+from serve_apps.access.desk import Desk, Visit
+from serve_apps.access.guard import is_here
 from serve_apps.dataplane import DataPlane
 from serve_apps.grpc_messages import new_message
 from serve_apps.oip import encode_error
@@ -86,7 +86,7 @@ class InferenceService:
         allow_remote: Whether callers on other machines are answered. Serve 2.60 has no setting
             for the address that its gRPC servers listen on and takes all of them, so that who may
             ask is decided here.
-        guard: Which tokens, in the metadata `authorization`, are let in.
+        desk: Who is let in, by the token in the metadata `authorization`, and what is noted.
         more: Handlers of further methods, of other services.
     """
 
@@ -95,12 +95,12 @@ class InferenceService:
         plane: DataPlane,
         *,
         allow_remote: bool,
-        guard: TokenGuard | None = None,
+        desk: Desk | None = None,
         more: Mapping[str, Handler] | None = None,
     ) -> None:
         self._plane = plane
         self._allow_remote = allow_remote
-        self._guard = guard or TokenGuard()
+        self._desk = desk or Desk()
         self._handlers: dict[str, Handler] = {
             "ModelInfer": self._infer,
             "ModelMetadata": self._model_metadata,
@@ -116,16 +116,22 @@ class InferenceService:
         The refusal is not raised, because Serve logs what is raised with its stack, and callers
         could fill the disk with their mistakes.
         """
+        forwarded = _metadata(context, "x-forwarded-for")
+        address = self._desk.guard.address_of(address_of(context.peer()), forwarded)
+        visit = Visit(address, method, request_id=_request_id(context))
+        status, reason = 200, ""
         try:
-            if not self._allow_remote and not is_local(context.peer()):
+            if not self._allow_remote and not is_here(address):
                 raise ForbiddenError(
                     "gRPC calls are answered on this machine only.",
                     remedy="Set grpc.allow_remote if the network in between is trusted.",
                 )
             if method not in _OPEN:
-                self._guard.check(_metadata(context, "authorization"))
+                self._desk.admit(visit, _metadata(context, "authorization"))
+                self._desk.check_size(visit, len(body))
             return Serialized(await self._handlers[method](body, context))
         except NovacronError as error:
+            status, reason = error.http_status, type(error).__name__
             refuse(error, context)
         except Exception:
             # The boundary, as in the gateway.
@@ -133,7 +139,10 @@ class InferenceService:
             unexpected = NovacronError(
                 "The server failed to answer this request.", remedy="Look into the replica's log."
             )
+            status, reason = unexpected.http_status, "Exception"
             refuse(unexpected, context)
+        finally:
+            self._desk.note(visit, status, reason)
         return Serialized(b"")
 
     def ahead_for(self, application: str) -> Callable[[str, bytes, CallContext], Awaitable[bytes]]:
@@ -219,18 +228,20 @@ def _metadata(context: CallContext, name: str) -> str | None:
     return None
 
 
+def _request_id(context: CallContext) -> str:
+    return next((str(value) for key, value in context.trailing_metadata() or ()
+                 if key == "request_id"), "")  # fmt: skip
+
+
+def address_of(peer: str) -> str:
+    """Return the address of a peer as gRPC writes it; empty for a local socket."""
+    kind, _, address = unquote(peer).partition(":")
+    return "" if kind == "unix" else address.rpartition(":")[0].strip("[]") or "unknown"
+
+
 def is_local(peer: str) -> bool:
     """Tell whether a peer, as gRPC writes it, is on this machine."""
-    kind, _, address = unquote(peer).partition(":")
-    if kind == "unix":
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return bool((mapped or ip).is_loopback)
+    return is_here(address_of(peer))
 
 
 def refuse(error: NovacronError, context: CallContext) -> None:

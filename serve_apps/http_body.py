@@ -18,8 +18,19 @@ class CallerGoneError(Exception):
     """The caller closed the connection before its body was complete; nobody to answer."""
 
 
-async def read_body(plane: DataPlane, headers: Mapping[str, str], receive: Receive) -> bytes:
+async def read_body(
+    plane: DataPlane,
+    headers: Mapping[str, str],
+    receive: Receive,
+    check_size: Callable[[int], None] = lambda _size: None,
+) -> bytes:
     """Read and unpack a body, never holding more than the limit.
+
+    Args:
+        plane: Whose limit it is.
+        headers: Of the request.
+        receive: Returns the next piece.
+        check_size: Raises where this caller may send less than the limit.
 
     Raises:
         PayloadTooLargeError: It is larger than the limit, packed or unpacked.
@@ -28,6 +39,7 @@ async def read_body(plane: DataPlane, headers: Mapping[str, str], receive: Recei
     """
     declared = _content_length(headers)
     plane.check_size(declared or 0)
+    check_size(declared or 0)
     chunks: list[bytes] = []
     size = 0
     more = True
@@ -38,6 +50,7 @@ async def read_body(plane: DataPlane, headers: Mapping[str, str], receive: Recei
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         plane.check_size(size)
+        check_size(size)
         more = message.get("more_body", False)
     if declared not in (None, size):
         raise UnreadableInputError(
@@ -46,7 +59,9 @@ async def read_body(plane: DataPlane, headers: Mapping[str, str], receive: Recei
             expected=f"{declared} bytes, as Content-Length says",
             remedy="The body was cut short; send it again.",
         )
-    return _unpack(plane, b"".join(chunks), headers.get("content-encoding", "identity"))
+    body = _unpack(plane, b"".join(chunks), headers.get("content-encoding", "identity"))
+    check_size(len(body))
+    return body
 
 
 def read_timeout_s(headers: Mapping[str, str]) -> float | None:

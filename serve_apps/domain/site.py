@@ -74,6 +74,10 @@ class Site:
             told |= one.health()
         return told
 
+    def changes(self, path: str) -> bool:
+        """Tell whether asking a path changes later answers."""
+        return path == feedback.PATH
+
     def read(self, path: str) -> Page:
         """Answer a path that is read."""
         if path in self._extensions:

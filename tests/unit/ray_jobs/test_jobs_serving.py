@@ -187,3 +187,30 @@ def test_models_named_on_the_command_line_replace_those_of_the_file():
 def test_no_model_at_all_on_the_command_line_is_refused():
     with pytest.raises(ConfigError, match="at least one model"):
         serving.with_models({"applications": [{}]}, " , ")
+
+
+def endpoint(host, **access):
+    application = {"name": "novacron", "import_path": "serve_apps.app:build"}
+    return {
+        "http_options": {"host": host},
+        "applications": [application | {"args": {"models": ["a"], "access": access}}],
+    }
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "fleet.example"])  # noqa: S104
+def test_an_endpoint_that_others_reach_is_deployed_with_a_token_only(serve, host):
+    fake, cluster = serve
+
+    with pytest.raises(ConfigError, match=r"http_options\.host"):
+        serving.deploy(cluster, endpoint(host))
+    assert fake.deployed == {}
+
+    serving.deploy(cluster, endpoint(host, token_sha256=["a" * 64]))
+    assert fake.deployed["http_options"]["host"] == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_on_this_machine_no_token_is_needed(serve, host):
+    _, cluster = serve
+
+    serving.deploy(cluster, endpoint(host))

@@ -9,6 +9,7 @@ import numpy as np
 
 from novacron.errors import ModelNotFoundError, OutOfRangeError
 from novacron.models.base import TensorSpec
+from serve_apps.access.desk import Desk
 from serve_apps.config import BatchingConfig, LimitsConfig
 from serve_apps.dataplane import DataPlane
 from serve_apps.domain.site import Site
@@ -130,6 +131,7 @@ class Service:
     plane: DataPlane
     metrics: MemoryMetrics
     client: httpx.AsyncClient
+    desk: Desk
 
 
 def build_service(
@@ -150,6 +152,7 @@ def build_service(
     if memory is not None:
         recorder = memory.recorder
     plane = DataPlane(host, limits or LimitsConfig(), serving, recorder=recorder)
+    desk = of_gateway.setdefault("desk", Desk())
     if site_dir is not None:
         kept = {}
         if memory is not None:
@@ -158,4 +161,4 @@ def build_service(
     gateway = Gateway(plane, on_shutdown=host.drain, new_id=lambda: "made-here", **of_gateway)
     transport = httpx.ASGITransport(app=gateway, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://novacron")
-    return Service(store=store, host=host, plane=plane, metrics=metrics, client=client)
+    return Service(store=store, host=host, plane=plane, metrics=metrics, client=client, desk=desk)
