@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from serving_fakes import POISON, build_service
 
 from novacron.errors import InvalidInputError, OutOfRangeError, SchemaError, UnreadableInputError
+from serve_apps.access.desk import Desk
+from serve_apps.access.guard import Guard
 from serve_apps.config import LimitsConfig
 from serve_apps.grpc_messages import new_message
 from serve_apps.grpc_service import ERROR_KEY, InferenceService, is_local
 from serve_apps.messages import WIRE_DTYPES, InferAnswer
 from serve_apps.oip_grpc import OipGrpc
+from serve_apps.settings.access import AccessConfig
 from serve_apps.tensor_bytes import pack
 
 ROWS = np.array([[1.0, 3.0], [5.0, 7.0]])
@@ -251,21 +255,18 @@ def test_a_peer_is_local_only_by_a_loopback_address_or_a_unix_socket(peer, local
 
 
 @pytest.mark.asyncio
-async def test_a_caller_on_another_machine_is_answered_only_if_that_is_allowed(service):
-    remote = Context("ipv4:10.0.0.7:5000")
-    allowed = Context("ipv4:10.0.0.7:5000")
+async def test_a_caller_on_another_machine_is_answered_only_if_allowed_and_with_a_token(service):
+    desk = Desk(Guard(AccessConfig(token_sha256=(hashlib.sha256(b"right").hexdigest(),))))
+    shown = (("authorization", "Bearer right"),)
+    found = {}
+    for allow_remote, guards in ((False, desk), (True, desk), (True, Desk())):
+        context = Context("ipv4:10.0.0.7:5000", shown)
+        inference = InferenceService(service.plane, allow_remote=allow_remote, desk=guards)
+        answered = await inference.call("ModelInfer", RAW, context)
+        found[allow_remote, guards is desk] = (context.code, bool(answered.data))
 
-    refused = await InferenceService(service.plane, allow_remote=False).call(
-        "ModelInfer", RAW, remote
-    )
-    answered = await InferenceService(service.plane, allow_remote=True).call(
-        "ModelInfer", RAW, allowed
-    )
-
-    assert remote.code is grpc.StatusCode.PERMISSION_DENIED
-    assert refused.data == b""
-    assert allowed.code is None
-    assert answered.data
+    denied = (grpc.StatusCode.PERMISSION_DENIED, False)
+    assert found == {(False, True): denied, (True, True): (None, True), (True, False): denied}
 
 
 CONTENTS = {
