@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 METRIC: Final = "estimate_error_ratio_to_mean"
 SIZE: Final = "tree_leaves"
 _FOLDS: Final = 3
-_EXAMPLES: Final = 4800
+_EXAMPLES: Final = 3000
 _SMALL_EXAMPLES: Final = 240
 _FIRST_SEED: Final = 70_001
 """Beyond the seeds of the training job and its card (7, 1,000,010) and of the benchmark."""
