@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-serving bench-decisions bench-forecasts results bench-simulator bench-optimizer testbed clean
+.PHONY: bench-rollout setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-serving bench-decisions bench-forecasts results bench-simulator bench-optimizer testbed clean
 
 setup: $(STAMP)
 
@@ -54,6 +54,10 @@ bench-patterns: setup
 # Needs the network once, for the peers' environments under runs/; about forty minutes.
 bench-serving: setup
 	@$(BIN)/python -m benchmarks.serving
+
+# Updates, rollouts and faults under load; about half an hour.
+bench-rollout: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rollout
 
 # The models on which operators act, one after another.
 bench-decisions: setup

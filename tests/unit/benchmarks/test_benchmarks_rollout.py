@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from benchmarks.rollout.__main__ import main
+from benchmarks.rollout.parts import Bench, PartResult, measure_part
+
+
+def test_the_quick_form_writes_the_rates_beside_what_is_stated(tmp_path):
+    main(["--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+
+    result = json.loads((tmp_path / "rollout.json").read_text())
+    by = {(one["name"], one["set"]): one for one in result["metrics"]}
+    assert by["false rollbacks", "same version"]["value"] <= 0.1
+    assert by["bad version rolled back", "wrong answers"]["value"] == 1.0
+    assert by["rolled back within 2 windows", "3 times the latency"]["value"] == 1.0
+    assert by["share of requests exposed", "wrong answers"]["hi"] <= 0.1
+    assert by["false winners", "A/B test of the same version"]["n"] == 20
+    assert (tmp_path / "rollout.md").exists()
+
+
+def failing(bench):
+    raise AssertionError("a finished part is not measured again")
+
+
+def test_a_finished_part_is_kept_and_not_measured_again(tmp_path):
+    bench = Bench(work=tmp_path / "work", quick=True, say=lambda text: None)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    done = PartResult(metrics=(), notes=("kept",))
+    (kept / "one.json").write_text(done.model_dump_json())
+
+    assert measure_part("one", bench, kept, catalogue={"one": f"{__name__}:failing"}) == done
+    with pytest.raises(AssertionError):
+        measure_part("two", bench, kept, catalogue={"two": f"{__name__}:failing"})
+
+
+def test_an_unknown_part_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--only", "nothing", "--runs", str(tmp_path)])
+    assert "no part nothing" in capsys.readouterr().err
