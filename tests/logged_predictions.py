@@ -6,6 +6,7 @@ import numpy as np
 
 from novacron.monitoring.predictions.config import PredictionLogConfig
 from novacron.monitoring.predictions.entry import Entry, weigh
+from novacron.monitoring.predictions.files import write_block
 from novacron.monitoring.predictions.writer import PredictionWriter
 
 MADE_AT_US = 1_772_366_400_000_000
@@ -18,9 +19,9 @@ MANUAL = {"block_interval_s": 600.0, "block_rows": 10**6, "fsync": False}
 _OPENED = []
 
 
-def open_log(directory, **settings):
+def open_log(directory, *, write=write_block, **settings):
     config = PredictionLogConfig(**MANUAL | settings)
-    _OPENED.append(PredictionWriter(directory, config, now=lambda: NOW))
+    _OPENED.append(PredictionWriter(directory, config, now=lambda: NOW, write=write))
     return _OPENED[-1]
 
 

@@ -16,8 +16,7 @@ from typing import Final
 
 from novacron.monitoring.predictions.files import rows_written_by
 
-_COUNTS: Final = struct.Struct("<QQQ")
-_NUMBER: Final = struct.Struct("<Q")
+_COUNTS: Final = struct.Struct("=QQQ")
 SUFFIX: Final = ".counts"
 LOSSES_FILE: Final = "losses.jsonl"
 
@@ -36,7 +35,8 @@ class WriterCounts:
         self._folder = folder
         self._path = folder / f"{writer}{SUFFIX}"
         self._handle = -1
-        self._map: mmap.mmap | bytearray = bytearray(_COUNTS.size)
+        self._map: mmap.mmap | None = None
+        self._counts = memoryview(bytearray(_COUNTS.size)).cast("Q")
         self.recorded = self.written = self.dropped = 0
 
     @property
@@ -61,30 +61,33 @@ class WriterCounts:
             os.close(handle)
             raise
         # Counts that came since `pwrite` are in again with the next one: each is a total.
+        self._counts = memoryview(mapped).cast("Q")
         self._map, self._handle = mapped, handle
 
     def add_recorded(self, n_rows: int) -> None:
         """Count rows that were answered and wait for their block."""
         self.recorded += n_rows
-        _NUMBER.pack_into(self._map, 0, self.recorded)
+        self._counts[0] = self.recorded
 
     def add_written(self, n_rows: int) -> None:
         """Count rows whose block is on the disk."""
         self.written += n_rows
-        _NUMBER.pack_into(self._map, 8, self.written)
+        self._counts[1] = self.written
 
     def add_dropped(self, n_rows: int) -> None:
         """Count rows that were recorded, and given up because they could not be written."""
         self.dropped += n_rows
-        _NUMBER.pack_into(self._map, 16, self.dropped)
+        self._counts[2] = self.dropped
 
     def close(self) -> None:
         """Let go of the file, and remove it where nothing was lost."""
         if not self.is_kept:
             return
-        if isinstance(self._map, mmap.mmap):
-            self._map.close()
-        self._map = bytearray(_COUNTS.size)
+        mapped, self._map = self._map, None
+        self._counts.release()
+        self._counts = memoryview(bytearray(_COUNTS.size)).cast("Q")
+        if mapped is not None:
+            mapped.close()
         if self.recorded == self.written + self.dropped:
             self._path.unlink(missing_ok=True)
         os.close(self._handle)

@@ -46,6 +46,7 @@ class PredictionWriter:
         config: Sizes and times.
         now: The day by which old files go.
         rng: Chooses the requests whose inputs are kept.
+        write: Writes a block, as `write_block`.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class PredictionWriter:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         rng: random.Random | None = None,
+        write: Callable[..., Path] = write_block,
     ) -> None:
         self.directory = directory
         self.config = config or PredictionLogConfig()
         self.writer = secrets.token_hex(WRITER_CHARS // 2)
         self._now = now
         self._rng = rng or random.Random()
+        self._write_block = write
         self._sequence = 0
         self._buffer: deque[Entry] = deque()
         self._in_work: list[Entry] = []
@@ -242,7 +245,7 @@ class PredictionWriter:
             last=max(numbers),
             block=self.blocks,
         )
-        write_block(self.directory, block, table, fsync=self.config.fsync)
+        self._write_block(self.directory, block, table, fsync=self.config.fsync)
 
     def _tidy(self) -> None:
         try:

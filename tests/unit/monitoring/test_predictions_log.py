@@ -14,11 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from logged_predictions import DAY_US, MADE_AT_US, NOW, close_logs, entry, open_log
 
-from novacron.monitoring.predictions import writer as writer_module
 from novacron.monitoring.predictions.config import PredictionLogConfig
 from novacron.monitoring.predictions.counters import noted_losses
 from novacron.monitoring.predictions.entry import parse_id
-from novacron.monitoring.predictions.files import block_files, remove_old
+from novacron.monitoring.predictions.files import block_files, remove_old, write_block
 from novacron.monitoring.predictions.join import read_predictions
 from novacron.monitoring.predictions.tables import row_digest
 from novacron.monitoring.predictions.writer import PredictionWriter
@@ -182,18 +181,20 @@ def test_an_unwritable_folder_is_told_and_the_rows_wait_until_it_is_mended(tmp_p
     assert table.column("output.value_mbps").to_pylist() == [[0], [1], [2]]
 
 
-def test_a_full_disk_loses_nothing_that_fits_the_buffer(tmp_path, monkeypatch):
-    log = open_log(tmp_path)
+def test_a_full_disk_loses_nothing_that_fits_the_buffer(tmp_path):
+    full = [True]
+
+    def write(*block, **more):
+        if full:
+            raise OSError(28, "No space left on device")
+        return write_block(*block, **more)
+
+    log = open_log(tmp_path, write=write)
     log.record(entry(log, [[1]]))
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(writer_module, "write_block", full)
     log.flush()
     assert "No space left" in log.status()["last_error"]
     assert log.status()["healthy"] is False
-    monkeypatch.undo()
+    full.clear()
     log.flush()
 
     assert log.is_healthy
