@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from ray_jobs import cli_capacity, cli_cluster, cli_data, cli_optimize, cli_rollout, cli_simulate
+from ray_jobs import (
+    cli_capacity,
+    cli_cluster,
+    cli_data,
+    cli_optimize,
+    cli_predictions,
+    cli_rollout,
+    cli_simulate,
+)
 from ray_jobs.answers import Answer, answer, configure_logging
 from ray_jobs.cli_cluster import AsJson
 from ray_jobs.cluster_state import ClusterConfig
@@ -27,6 +35,11 @@ app.add_typer(cli_simulate.app)
 app.add_typer(cli_capacity.app)
 app.add_typer(cli_optimize.app)
 app.add_typer(cli_rollout.app, name="rollout")
+app.add_typer(
+    cli_predictions.app,
+    name="predictions",
+    help="The prediction log: what it holds, how good it was.",
+)
 
 Model = Annotated[str, typer.Option(help="Name of the model.")]
 Ref = Annotated[str, typer.Option(help="Version number or alias.")]
