@@ -70,6 +70,8 @@ class Report:
     step: int
     metrics: Mapping[str, float]
     values: Values
+    seconds: float = 0.0
+    """Since the trial's beginning, the time of earlier attempts included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,11 +116,11 @@ class Journal:
 
     def __init__(self, storage: Storage, space: SearchSpace) -> None:
         self._trials = storage.below("trials")
-        self._space = space
+        self.space = space
 
     def start(self, spec: Spec) -> None:
         """Note that a trial was asked for, before it runs."""
-        self._trials.write_json(f"{spec.id}/started.json", spec.to_dict(self._space))
+        self._trials.write_json(f"{spec.id}/started.json", spec.to_dict(self.space))
 
     def report(self, trial_id: str, report: Report) -> None:
         """Note where a trial stands."""
@@ -127,7 +129,8 @@ class Journal:
             {
                 "step": report.step,
                 "metrics": dict(report.metrics),
-                "values": stored(self._space, report.values),
+                "values": stored(self.space, report.values),
+                "seconds": round(report.seconds, 3),
             },
         )
 
@@ -149,7 +152,7 @@ class Journal:
             f"{trial_id}/ended.json",
             {
                 "state": state,
-                "values": stored(self._space, values),
+                "values": stored(self.space, values),
                 "seconds": round(seconds, 3),
                 "scores": {name: one.to_dict() for name, one in (scores or {}).items()},
                 "error": error,
@@ -183,6 +186,10 @@ class Journal:
         for step in self.saved_steps(trial_id):
             self._trials.remove_folder(f"{trial_id}/state-{step:06d}")
 
+    def forget(self, trial_id: str) -> None:
+        """Remove all that is known of a trial."""
+        self._trials.remove_folder(trial_id)
+
     def mark(self, trial_id: str, name: str, value: Mapping[str, Any]) -> None:
         """Note something else about a trial once, such as its run in MLflow."""
         self._trials.write_json(f"{trial_id}/{name}.json", dict(value))
@@ -213,16 +220,19 @@ class Journal:
 
     def _record(self, trial_id: str, reports: list[str], *, is_ended: bool) -> Record:
         started = self._trials.read_json(f"{trial_id}/started.json")
-        spec = Spec.from_dict(started or {}, self._space)
+        spec = Spec.from_dict(started or {}, self.space)
         curve = tuple(self._report(name) for name in sorted(reports))
         if not is_ended:
             values = curve[-1].values if curve else spec.values
-            return Record(spec=spec, state="unfinished", values=values, curve=curve)
+            seconds = curve[-1].seconds if curve else 0.0
+            return Record(
+                spec=spec, state="unfinished", values=values, curve=curve, seconds=seconds
+            )
         found = self._trials.read_json(f"{trial_id}/ended.json") or {}
         return Record(
             spec=spec,
             state=found["state"],
-            values=self._space.check(found["values"]),
+            values=self.space.check(found["values"]),
             curve=curve,
             scores={name: GroupScores.from_dict(one) for name, one in found["scores"].items()},
             seconds=found["seconds"],
@@ -235,5 +245,6 @@ class Journal:
         return Report(
             step=found["step"],
             metrics=found["metrics"],
-            values=self._space.check(found["values"]),
+            values=self.space.check(found["values"]),
+            seconds=found["seconds"],
         )

@@ -1,0 +1,276 @@
+"""Journal, sampler, plan, stopping rules and PBT's changes, without Ray and without a fit."""
+
+import json
+
+import numpy as np
+import pytest
+from toy_objective import POPULATION, SPACE, TOY, WHOLE, distance
+
+from novacron.errors import ConfigError
+from tuning.journal import Journal, Record, Report, Spec
+from tuning.objective import Metric
+from tuning.plan import ListPlan, SearchPlan, Spending
+from tuning.sampler import Sampler
+from tuning.scores import GroupScores
+from tuning.stopping import STEP, TARGET, Explore, StandIn, check_scheduler, replay, scheduler_of
+from tuning.storage import Storage
+
+METRICS = (Metric(name="wape"),)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return Journal(Storage.open(str(tmp_path)), SPACE)
+
+
+def spec_of(number=1, values=None, **changes):
+    chosen = SPACE.default() if values is None else SPACE.check(values)
+    given = {"phase": "search", "seed": 7, "block": "search", "budget": 6, "origin": "tpe"}
+    return Spec(number=number, values=chosen, **(given | changes))
+
+
+def scores_of(value):
+    return {"wape": GroupScores.of_one(value)}
+
+
+def record_of(number, value, state="finished", values=None, curve=()):
+    spec = spec_of(number, values)
+    reports = tuple(
+        Report(step=step, metrics={"wape": one}, values=spec.values)
+        for step, one in enumerate(curve, start=1)
+    )
+    scores = scores_of(value) if state == "finished" else {}
+    return Record(spec=spec, state=state, values=spec.values, curve=reports, scores=scores)
+
+
+def spending(trials, search="tpe"):
+    return Spending(trials=trials, seed=7, budget=6, search=search)
+
+
+def sampler_of(search="tpe", seed=7, trials=40, metrics=METRICS):
+    return Sampler(SPACE, metrics, search=search, seed=seed, trials=trials)
+
+
+# --- journal ------------------------------------------------------------------------------
+
+
+def test_a_trial_comes_back_as_it_was_started_reported_and_ended(journal):
+    spec = spec_of(3, {"kind": "bent", "bend": 0.25})
+    journal.start(spec)
+    journal.report(spec.id, Report(step=2, metrics={"wape": 1.5}, values=spec.values, seconds=4.0))
+    journal.end(spec.id, "finished", values=spec.values, seconds=9.0, scores=scores_of(1.0))
+
+    (record,) = journal.records()
+
+    assert record.spec == spec
+    assert record.state == "finished"
+    assert record.metrics == {"wape": 1.0}
+    assert record.step == 6
+    assert record.curve[0].metrics == {"wape": 1.5}
+    assert record.seconds == 9.0
+
+
+def test_the_first_end_of_a_trial_stands(journal):
+    spec = spec_of()
+    journal.start(spec)
+    journal.end(spec.id, "finished", values=spec.values, seconds=1.0, scores=scores_of(1.0))
+    journal.end(spec.id, "failed", values=spec.values, seconds=1.0, error="later")
+
+    assert journal.record(spec.id).state == "finished"
+
+
+def test_a_trial_without_an_end_is_unfinished_and_keeps_its_last_values(journal):
+    spec = spec_of()
+    changed = SPACE.check({"rate": 0.5})
+    journal.start(spec)
+    journal.report(spec.id, Report(step=2, metrics={"wape": 1.5}, values=changed, seconds=3.0))
+
+    record = journal.record(spec.id)
+
+    assert record.state == "unfinished"
+    assert record.values == changed
+    assert record.seconds == 3.0
+
+
+def test_only_the_latest_states_of_a_trial_are_kept(journal):
+    spec = spec_of()
+    for step in range(1, 6):
+        journal.save_state(spec.id, step, lambda folder: (folder / "x").write_text("1"))
+
+    assert journal.saved_steps(spec.id) == [3, 4, 5]
+    with journal.state_here(spec.id, 5) as folder:
+        assert (folder / "x").read_text() == "1"
+    journal.drop_states(spec.id)
+    assert journal.saved_steps(spec.id) == []
+
+
+# --- sampler and plan ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("search", ["tpe", "random"])
+def test_every_suggestion_lies_in_the_space_and_respects_conditions(search):
+    sampler = sampler_of(search)
+    for number in range(1, 40):
+        values = sampler.ask(f"t{number}", number)
+
+        assert SPACE.check(values) == values
+        assert ("bend" in values) == (values["kind"] == "bent")
+
+
+def test_tpe_comes_closer_than_random_draws_on_average():
+    found = {"tpe": [], "random": []}
+    for search, best in found.items():
+        for seed in range(6):
+            sampler = sampler_of(search, seed)
+            seen = []
+            for number in range(1, 41):
+                values = sampler.ask(spec_of(number).id, number)
+                seen.append(distance(values))
+                sampler.tell([record_of(number, seen[-1], values=values)])
+            best.append(min(seen))
+
+    assert np.mean(found["tpe"]) < np.mean(found["random"])
+
+
+def test_a_setting_that_fails_is_not_tried_again_and_again():
+    sampler = sampler_of()
+    kinds = []
+    for number in range(1, 41):
+        values = sampler.ask(spec_of(number).id, number)
+        kinds.append(values["kind"])
+        failed = values["kind"] == "broken"
+        state = "failed" if failed else "finished"
+        sampler.tell([record_of(number, distance(values), state, values)])
+
+    assert kinds[20:].count("broken") <= 4
+
+
+def test_two_trials_that_run_at_once_are_not_twins():
+    sampler = sampler_of()
+    for number in range(1, 20):
+        values = sampler.ask(spec_of(number).id, number)
+        sampler.tell([record_of(number, distance(values), values=values)])
+
+    one, other = sampler.ask("a", 21), sampler.ask("b", 22)
+
+    assert one != other
+
+
+def test_a_search_over_two_metrics_takes_trials_that_were_given_up():
+    sampler = sampler_of(metrics=(*METRICS, Metric(name="size")))
+    for number in range(1, 12):
+        values = sampler.ask(spec_of(number).id, number)
+        record = record_of(number, distance(values), "stopped", values, curve=(2.0,))
+        if number % 2:
+            both = scores_of(distance(values)) | {"size": GroupScores.of_one(values["width"])}
+            record = Record(spec=record.spec, state="finished", values=record.values, scores=both)
+        sampler.tell([record])
+
+    assert SPACE.check(sampler.ask("last", 99))
+
+
+def test_the_default_is_the_first_trial_whatever_searches(journal):
+    for search in ("tpe", "random"):
+        plan = SearchPlan(SPACE, journal, sampler_of(search), [], spending(3, search))
+
+        first = plan.next()
+
+        assert first.values == SPACE.default()
+        assert (first.number, first.origin) == (0, "default")
+
+
+def test_a_resumed_plan_hands_out_what_was_unfinished_then_what_is_missing(journal):
+    plan = SearchPlan(SPACE, journal, sampler_of(), [], spending(5))
+    specs = [plan.next() for _ in range(4)]
+    for spec in (specs[0], specs[2]):
+        journal.end(spec.id, "finished", values=spec.values, seconds=1.0, scores=scores_of(1.0))
+
+    again = SearchPlan(SPACE, journal, sampler_of(), journal.records(), spending(5))
+    handed = list(iter(again.next, None))
+
+    assert [one.number for one in handed] == [1, 3, 4]
+    assert [one.values for one in handed[:2]] == [specs[1].values, specs[3].values]
+
+
+def test_a_resumed_sampler_suggests_the_same_as_one_that_never_stopped():
+    records = [
+        record_of(number, distance(values), values=values)
+        for number in range(1, 13)
+        for values in [SPACE.sample(np.random.default_rng(number))]
+    ]
+    steady, resumed = sampler_of("random"), sampler_of("random")
+    resumed.tell(records)
+
+    assert steady.ask("x", 13) == resumed.ask("x", 13)
+
+
+def test_a_list_leaves_out_what_has_ended(journal):
+    specs = [spec_of(number, phase="finalists") for number in (1, 2)]
+    journal.start(specs[0])
+    journal.end(specs[0].id, "finished", values=specs[0].values, seconds=1.0, scores=scores_of(1))
+
+    plan = ListPlan(journal, specs)
+
+    assert plan.left == 1
+    assert plan.next() == specs[1]
+    assert plan.next() is None
+
+
+# --- stopping -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["asha", "median"])
+def test_a_scheduler_fed_from_the_journal_judges_as_one_that_saw_it_all(kind):
+    records = [
+        record_of(number, 1.0 + number / 10, curve=(2.0 + number / 10, 1.5 + number / 10))
+        for number in range(1, 8)
+    ]
+    scheduler = scheduler_of(TOY, kind, SPACE, budget=6, seed=1)
+    replay(scheduler, records, "wape")
+
+    bad, good = StandIn("bad"), StandIn("good")
+    scheduler.on_trial_add(None, bad)
+    scheduler.on_trial_add(None, good)
+
+    assert scheduler.on_trial_result(None, bad, {STEP: 1, TARGET: 9.0}) == "STOP"
+    assert scheduler.on_trial_result(None, good, {STEP: 1, TARGET: 0.1}) == "CONTINUE"
+
+
+def test_nothing_is_stopped_on_too_little_evidence():
+    scheduler = scheduler_of(TOY, "median", SPACE, budget=6, seed=1)
+    only = StandIn("only")
+    scheduler.on_trial_add(None, only)
+
+    assert scheduler.on_trial_result(None, only, {STEP: 1, TARGET: 9.0}) == "CONTINUE"
+
+
+def test_changes_of_pbt_stay_in_the_space_and_touch_only_what_may_change():
+    explore = Explore(SPACE, ("rate", "kind"), np.random.default_rng(1))
+    start = SPACE.check({"rate": 0.9, "width": 24})
+    rates = set()
+    for _ in range(60):
+        found = explore.changed(start)
+
+        assert SPACE.check(found) == found
+        assert found["width"] == 24
+        rates.add(found["rate"])
+
+    assert len(rates) > 10
+    assert max(rates) <= 1.0
+
+
+def test_pbt_hands_over_values_as_its_store_writes_them():
+    explore = Explore(SPACE, ("rate",), np.random.default_rng(1))
+    config = {"spec": {"number": 3}, "values": {"rate": 0.1, "width": 8, "kind": "plain"}}
+
+    found = explore(config)
+
+    assert found["spec"] == {"number": 3}
+    assert json.loads(json.dumps(found["values"])) == found["values"]
+
+
+def test_a_scheduler_that_needs_reports_is_refused_where_there_are_none():
+    with pytest.raises(ConfigError, match="reports nothing before its end"):
+        check_scheduler(WHOLE, "asha", SPACE)
+    with pytest.raises(ConfigError, match="may change in the middle"):
+        check_scheduler(POPULATION, "pbt", SPACE.only(["width"]))
