@@ -14,6 +14,7 @@ from ray_jobs import (
     cli_predictions,
     cli_rollout,
     cli_simulate,
+    cli_tune,
 )
 from ray_jobs.answers import Answer, answer, configure_logging
 from ray_jobs.cli_cluster import AsJson
@@ -40,6 +41,7 @@ app.add_typer(
     name="predictions",
     help="The prediction log: what it holds, how good it was.",
 )
+app.add_typer(cli_tune.app)
 
 Model = Annotated[str, typer.Option(help="Name of the model.")]
 Ref = Annotated[str, typer.Option(help="Version number or alias.")]

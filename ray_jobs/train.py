@@ -5,7 +5,6 @@
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,19 +13,15 @@ from typing import Any, Final
 
 from rich.console import Group
 
-from novacron.errors import NovacronError
 from ray_jobs.answers import Answer, facts, progress_bar, table
 from ray_jobs.cluster_state import ClusterState
 from ray_jobs.job import run_job
-from ray_jobs.jobs import Jobs
-from ray_jobs.locations import DATA_DIR_VARIABLE, RUNS_DIR_VARIABLE, data_dir, runs_dir
+from ray_jobs.locations import runs_dir
+from ray_jobs.submitting import project_folder, run_as_job
 from ray_jobs.training import TrainRequest, train
 from ray_jobs.training_data import GENERATOR
 from ray_jobs.units import UnitProgress
 
-log = logging.getLogger(__name__)
-
-_ATTEMPTS_TO_BEGIN: Final = 2
 PROGRESS_PREFIX: Final = "progress "
 """Starts the lines of a job's log that a following client draws as a bar."""
 
@@ -72,10 +67,7 @@ def submit_training(
     Raises:
         NovacronError: The job failed; the message repeats its last line.
     """
-    jobs = Jobs(cluster)
-    project = _project_folder()
-    command = _command(request, from_source=project is not None)
-    folder = data_dir()
+    command = _command(request, from_source=project_folder() is not None)
 
     def read(line: str) -> None:
         on_line(line)
@@ -84,34 +76,7 @@ def submit_training(
             units = event.pop("units")
             on_progress(UnitProgress(**event), units)
 
-    for _ in range(_ATTEMPTS_TO_BEGIN):
-        job_id = jobs.submit(
-            command,
-            working_dir=project,
-            env={
-                RUNS_DIR_VARIABLE: str(runs_dir()),
-                # Also when empty: the cluster may have been started with another one.
-                DATA_DIR_VARIABLE: str(folder) if folder else "",
-            },
-            metadata={"model": request.model},
-        )
-        ended = jobs.follow(job_id, read)
-        if not ended.never_began:
-            break
-        log.warning("job %s never began: %s", job_id, ended.message.splitlines()[0])
-    if ended.status != "SUCCEEDED" or ended.answer is None:
-        said = (ended.answer or {}).get("error") or ended.last_line or ended.message
-        raise NovacronError(
-            f"Training job {job_id} {ended.status.lower()} with exit code {ended.exit_code}: {said}",
-            remedy=f"Its log: ray job logs {job_id}.",
-        )
-    return ended.answer | {"job_id": job_id}
-
-
-def _project_folder() -> Path | None:
-    """Return the folder of code to send along; elsewhere there is none, but perhaps a whole home."""
-    here = Path.cwd()
-    return here if (here / "ray_jobs" / "train.py").is_file() else None
+    return run_as_job("Training job", command, cluster, read, metadata={"model": request.model})
 
 
 def _command(request: TrainRequest, *, from_source: bool) -> list[str]:

@@ -102,6 +102,11 @@ class Toy:
         return found
 
     def config(self, values):
+        if self.model == "doubling":  # a model that a test can train
+            return {
+                "data": {"sets": ["fcc"], "generator": {"links": 3, "hours": 0.1}},
+                "fit": {"steps": 2},
+            }
         return self.space.nested(values)
 
 
@@ -140,3 +145,5 @@ FLAT = Probed(is_flat=True)
 TWO = Toy(metrics=(Metric(name="wape"), Metric(name="size", unit="units")), scheduler="none")
 WHOLE = Toy(fidelity=None, scheduler="none")
 NO_NUMBER_AT_ALL = Toy(has_no_number=True)
+TRAINABLE = Toy(model="doubling")
+TRAINABLE_FLAT = Toy(model="doubling", is_flat=True)

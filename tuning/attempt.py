@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from novacron.errors import NovacronError, SchemaError
+from novacron.errors import SchemaError
 from novacron.models.search_space import Values
 from tuning.journal import Journal, Report, Spec
 from tuning.objective import Metric, Objective, TrialStopped
@@ -82,9 +82,8 @@ def attempt(
         scores = _run(spec, objective, data, journal, progress, parent)
     except TrialStopped:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a setting breaks is that trial's failure
-        shown = error if isinstance(error, NovacronError) else f"{type(error).__name__}: {error}"
-        log.warning("trial %s failed: %s; values %s", spec.id, shown, dict(spec.values))
+    except Exception as error:
+        log.info("trial %s failed", spec.id, exc_info=error)
         journal.end(
             spec.id,
             "failed",

@@ -82,7 +82,7 @@ class Lines:
 
     def _figures(self, record: Record) -> str:
         if record.state == "failed":
-            return record.error.splitlines()[0][:120] if record.error else "failed"
+            return f"{record.error.splitlines()[0][:200]}  with {dict(record.values)}"
         metrics: Mapping[str, float] = record.metrics
         if not metrics:
             return ""

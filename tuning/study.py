@@ -42,7 +42,9 @@ class SearchOutcome:
     document: dict[str, Any]
     """Content of `results.json`."""
     folder: str
-    """Where everything is."""
+    """Where everything is, for people."""
+    location: str
+    """The same, as `Storage.open` takes it."""
     exit_code: int
     """0; 128 and the signal's number where one ended the search early."""
 
@@ -116,7 +118,13 @@ def run_search(
         document = study.run()
         if tracker is not None:
             tracker.finish(document, folder)
-    return SearchOutcome(document=document, folder=folder.root, exit_code=ending.exit_code)
+    name = folder.root.rpartition("/")[2]
+    return SearchOutcome(
+        document=document,
+        folder=folder.root,
+        location=f"{request.storage.rstrip('/')}/{name}",
+        exit_code=ending.exit_code,
+    )
 
 
 @dataclass(kw_only=True, slots=True)
