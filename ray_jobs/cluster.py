@@ -1,4 +1,4 @@
-"""The only place that starts Ray or connects to it.
+"""The place that starts Ray or connects to it; a search alone may have a Ray of its own.
 
 `LocalCluster` starts one private cluster on this machine and ends every process of it, whatever
 happens in between. `connect` is what code inside a job calls.

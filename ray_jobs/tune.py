@@ -23,7 +23,6 @@ from tuning.progress import Lines, Listener, Silent
 from tuning.request import SearchRequest
 from tuning.results import CONFIG
 from tuning.search import add_options, request_of
-from tuning.storage import Storage
 from tuning.study import SearchOutcome, run_search
 from tuning.summary import payload, text
 
@@ -84,7 +83,7 @@ def register_chosen(
 
 def chosen_config(outcome: SearchOutcome, model: str) -> Path | None:
     """Return a local copy of the chosen setting's training file; None before the choice."""
-    content = Storage.open(outcome.location).read_text(CONFIG)
+    content = outcome.folder.read_text(CONFIG)
     if content is None:
         return None
     path = runs_dir() / "tune" / f"{model}-{outcome.document['key']}.yaml"

@@ -20,7 +20,17 @@ from tuning.scores import Scores
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S: Final = 5.0
-"""A state is saved at most that often, except where PBT may copy it."""
+KEPT_STATES: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saving:
+    """When a trial's state is saved, and for how long."""
+
+    every_s: float = SAVE_EVERY_S
+    """Seconds between two saved states; 0: every report saves."""
+    keeps_all: bool = False
+    """Another trial may copy any of them, as under PBT, so none is removed."""
 
 
 class Channel(Protocol):
@@ -51,7 +61,7 @@ def attempt(
     channel: Channel,
     *,
     parent: Parent | None = None,
-    save_every_s: float = SAVE_EVERY_S,
+    saving: Saving | None = None,
 ) -> None:
     """Run a trial to its end, or until the channel stops it; an end that is there already stands.
 
@@ -64,7 +74,7 @@ def attempt(
         journal: Gets reports, states and the end.
         channel: Gets the reports after the journal has them.
         parent: State of another trial to go on from; None: this trial's own last state.
-        save_every_s: Seconds between two saved states; 0: every report saves.
+        saving: When states are saved; None: as by default.
 
     Raises:
         TrialStopped: From the channel.
@@ -76,8 +86,9 @@ def attempt(
         parent = Parent(trial_id=spec.id, step=steps[-1]) if steps else None
     # Seconds of earlier attempts count: a trial costs what it cost.
     started = time.monotonic() - journal.record(spec.id).seconds
+    saving = saving or Saving()
     progress = AttemptProgress(spec, objective.metrics, journal, channel, started)
-    progress.save_every_s = save_every_s
+    progress.saving = saving
     try:
         scores = _run(spec, objective, data, journal, progress, parent)
     except TrialStopped:
@@ -98,9 +109,9 @@ def attempt(
         values=spec.values,
         seconds=time.monotonic() - started,
         scores=scores,
-        parent="" if parent is None or parent.trial_id == spec.id else parent.trial_id,
     )
-    journal.drop_states(spec.id)
+    if not saving.keeps_all:
+        journal.drop_states(spec.id)
 
 
 def check_scores(scores: Scores, metrics: tuple[Metric, ...]) -> Mapping[str, float]:
@@ -129,6 +140,7 @@ def _run(
         scores = objective.run(data, spec.trial, progress)
     else:
         with journal.state_here(parent.trial_id, parent.step) as folder:
+            progress.parent = "" if parent.trial_id == spec.id else parent.trial_id
             progress.resume, progress.resume_step = folder, parent.step
             scores = objective.run(data, spec.trial, progress)
     check_scores(scores, objective.metrics)
@@ -148,7 +160,8 @@ class AttemptProgress:
     ) -> None:
         self.resume: Path | None = None
         self.resume_step = 0
-        self.save_every_s = SAVE_EVERY_S
+        self.saving = Saving()
+        self.parent = ""
         self._started = started
         self._spec = spec
         self._metrics = metrics
@@ -164,14 +177,16 @@ class AttemptProgress:
         if self._spec.budget is not None and step >= self._spec.budget:
             return  # the scores that the run returns are its last word
         now = time.monotonic()
-        if save is not None and now - self._saved_at >= self.save_every_s:
-            self._journal.save_state(self._spec.id, step, save)
+        if save is not None and now - self._saved_at >= self.saving.every_s:
+            kept = None if self.saving.keeps_all else KEPT_STATES
+            self._journal.save_state(self._spec.id, step, save, kept=kept)
             self._saved_at = time.monotonic()
         report = Report(
             step=step,
             metrics=metrics,
             values=self._spec.values,
             seconds=time.monotonic() - self._started,
+            parent=self.parent,
         )
         self._journal.report(self._spec.id, report)
         self._channel.report(report)

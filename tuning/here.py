@@ -9,7 +9,7 @@ from typing import Any, cast
 from ray.tune.schedulers import TrialScheduler
 
 from novacron.errors import ConfigError
-from tuning.attempt import attempt
+from tuning.attempt import Saving, attempt
 from tuning.journal import Journal, Record, Report
 from tuning.objective import Objective, SchedulerKind, TrialStopped
 from tuning.plan import Plan, Watch
@@ -39,7 +39,7 @@ def run_here(
     scheduler: TrialScheduler,
     watch: Watch,
     *,
-    save_every_s: float,
+    saving: Saving,
 ) -> None:
     """Run the plan's trials one after another; see `tuning.on_ray.run_on_ray`."""
     while not watch.should_stop():
@@ -48,7 +48,7 @@ def run_here(
             return
         channel = _Channel(scheduler, spec.id, objective.metrics[0].name, watch.should_stop)
         try:
-            attempt(spec, objective, data, journal, channel, save_every_s=save_every_s)
+            attempt(spec, objective, data, journal, channel, saving=saving)
         except TrialStopped:
             if not channel.given_up:
                 return  # cut off, to go on in the next run of the search

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 from novacron.models.search_space import SearchSpace, Values
 from tuning.objective import Block, Trial
@@ -23,7 +23,6 @@ Phase = Literal["search", "finalists", "untouched"]
 State = Literal["finished", "stopped", "failed", "unfinished"]
 Origin = Literal["default", "random", "tpe", "finalist"]
 
-_KEPT_STATES: Final = 3
 _REPORT = re.compile(r"^(?P<id>[^/]+)/report-(?P<step>\d+)\.json$")
 _SAVED = re.compile(r"^(?P<id>[^/]+)/state-(?P<step>\d+)\.done$")
 
@@ -72,6 +71,8 @@ class Report:
     values: Values
     seconds: float = 0.0
     """Since the trial's beginning, the time of earlier attempts included."""
+    parent: str = ""
+    """Trial whose state PBT put in the place of its own before this report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +89,11 @@ class Record:
     seconds: float = 0.0
     error: str = ""
     """Kind and message of a failure."""
-    parent: str = ""
-    """Trial whose state PBT put in the place of its own, the last time."""
+
+    @property
+    def parent(self) -> str:
+        """Trial whose state PBT put in the place of its own, the last time; empty if none."""
+        return next((one.parent for one in reversed(self.curve) if one.parent), "")
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -131,6 +135,7 @@ class Journal:
                 "metrics": dict(report.metrics),
                 "values": stored(self.space, report.values),
                 "seconds": round(report.seconds, 3),
+                "parent": report.parent,
             },
         )
 
@@ -143,7 +148,6 @@ class Journal:
         seconds: float,
         scores: Scores | None = None,
         error: str = "",
-        parent: str = "",
     ) -> None:
         """Note the end of a trial; the first end stands."""
         if self.is_ended(trial_id):
@@ -156,7 +160,6 @@ class Journal:
                 "seconds": round(seconds, 3),
                 "scores": {name: one.to_dict() for name, one in (scores or {}).items()},
                 "error": error,
-                "parent": parent,
             },
         )
 
@@ -164,12 +167,14 @@ class Journal:
         """Say whether a trial has an end."""
         return self._trials.read_text(f"{trial_id}/ended.json") is not None
 
-    def save_state(self, trial_id: str, step: int, save: Callable[[Path], None]) -> None:
-        """Keep what a trial needs to go on after a step; only the latest few are kept."""
+    def save_state(
+        self, trial_id: str, step: int, save: Callable[[Path], None], *, kept: int | None
+    ) -> None:
+        """Keep what a trial needs to go on after a step, and the `kept` latest; None: all."""
         with TemporaryDirectory(prefix="novacron-tuning-") as scratch:
             save(Path(scratch))
             self._trials.put_folder(Path(scratch), f"{trial_id}/state-{step:06d}")
-        for old in self.saved_steps(trial_id)[:-_KEPT_STATES]:
+        for old in [] if kept is None else self.saved_steps(trial_id)[:-kept]:
             self._trials.remove_folder(f"{trial_id}/state-{old:06d}")
 
     def saved_steps(self, trial_id: str) -> list[int]:
@@ -237,7 +242,6 @@ class Journal:
             scores={name: GroupScores.from_dict(one) for name, one in found["scores"].items()},
             seconds=found["seconds"],
             error=found["error"],
-            parent=found["parent"],
         )
 
     def _report(self, name: str) -> Report:
@@ -247,4 +251,5 @@ class Journal:
             metrics=found["metrics"],
             values=self.space.check(found["values"]),
             seconds=found["seconds"],
+            parent=found["parent"],
         )

@@ -22,11 +22,11 @@ from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.search import Searcher
 
 from novacron.models.search_space import SearchSpace
-from tuning.attempt import Parent, attempt
+from tuning.attempt import Parent, Saving, attempt
 from tuning.journal import Journal, Report, Spec
 from tuning.objective import Objective, TrialStopped
 from tuning.plan import Plan, Watch
-from tuning.stopping import STEP, TARGET
+from tuning.stopping import MEMBER, STEP, TARGET
 from tuning.storage import Storage
 
 _LOST_WORKERS: Final = 5
@@ -61,9 +61,8 @@ class Ground:
     """A list of one reference to the prepared part in the object store."""
     threads: int
     """CPU slots of a trial, and threads of every numeric library in it."""
-    save_every_s: float
-    with_pointers: bool
-    """Each report carries a pointer to its saved state, for PBT."""
+    saving: Saving
+    """Where all states are kept, each report carries a pointer to its own, for PBT."""
 
 
 def run_on_ray(
@@ -95,8 +94,7 @@ def run_on_ray(
         specs = list(iter(plan.next, None))
         if not specs:
             return
-        space = {"spec": tune.grid_search([one.to_dict(ground.space) for one in specs])}
-        space["values"] = tune.sample_from(lambda config: config["spec"]["values"])
+        space = {MEMBER: tune.grid_search([_member(one, ground.space) for one in specs])}
     else:
         searcher = _PlanSearcher(plan, ground.space)
     tune_storage = ground.storage.below("tune")
@@ -139,8 +137,7 @@ class _PlanSearcher(Searcher):
         spec = self._plan.next()
         if spec is None:
             return Searcher.FINISHED
-        found = spec.to_dict(self._space)
-        return {"spec": found, "values": found["values"]}
+        return {MEMBER: _member(spec, self._space)}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -205,20 +202,27 @@ class _StopAll(tune.Stopper):
         return self._watch.should_stop()
 
 
+def _member(spec: Spec, space: SearchSpace) -> dict[str, Any]:
+    """Return a trial as Tune's config holds it; PBT changes `values` and nothing else."""
+    found = spec.to_dict(space)
+    return {"spec": found, "values": found["values"]}
+
+
 def _trial_name(trial: TuneTrial) -> str:
     # PBT gives a trial another's config; its name stays.
-    found = trial.config["spec"]
+    found = trial.config[MEMBER]["spec"]
     return f"{found['phase']}-{found['number']:05d}-{found['seed']}"
 
 
 def _on_worker(config: dict[str, Any], ground: Ground) -> None:
     """Run on a worker: one attempt at a trial."""
-    spec = Spec.from_dict(config["spec"], ground.space)
+    member = config[MEMBER]
+    spec = Spec.from_dict(member["spec"], ground.space)
     own_id = tune.get_context().get_trial_name()
     journal = Journal(ground.storage, ground.space)
     if own_id != spec.id:
         spec = journal.record(own_id).spec
-    spec = replace(spec, values=ground.space.check(config["values"]))
+    spec = replace(spec, values=ground.space.check(member["values"]))
     data = _local(ground)
     channel = _TuneChannel(ground, own_id)
     try:
@@ -230,7 +234,7 @@ def _on_worker(config: dict[str, Any], ground: Ground) -> None:
                 journal,
                 channel,
                 parent=_pointed(),
-                save_every_s=ground.save_every_s,
+                saving=ground.saving,
             )
     except TrialStopped:
         return
@@ -251,7 +255,7 @@ class _TuneChannel:
 
     def report(self, report: Report) -> None:
         row = {STEP: report.step, TARGET: report.metrics[self._target]}
-        if not self._ground.with_pointers:
+        if not self._ground.saving.keeps_all:
             tune.report(row)
             return
         with TemporaryDirectory(prefix="novacron-tuning-") as scratch:

@@ -11,7 +11,7 @@ Fields of `results.json` (format 1):
 - `trials`: every trial of every phase, `{id, number, phase, state, origin, values, seed, block,
   budget, step, metrics, curve, seconds, error, parent}`. `values` are stored ones: numbers, and
   choices by their labels; a parameter that did not count is absent. `curve` is a list of
-  `{step, metrics, values}`.
+  `{step, metrics, values, parent}`; `parent` is the trial that PBT copied from before it.
 - `counts`: trials of the search phase by state.
 - `pareto`: numbers of the finished settings that none other beats on every metric.
 - `finalists`: list of `{number, rank, metrics}` over all seeds on the search blocks; number 0 is
@@ -151,6 +151,7 @@ class Results:
                     "step": one.step,
                     "metrics": dict(one.metrics),
                     "values": stored(self._space, one.values),
+                    "parent": one.parent,
                 }
                 for one in record.curve
             ],

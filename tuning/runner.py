@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 from novacron.models.search_space import SearchSpace
+from tuning.attempt import Saving
 from tuning.here import run_here
 from tuning.journal import Journal
 from tuning.objective import Block, Objective, Prepared
@@ -70,7 +71,7 @@ class _Here:
             self._journal,
             scheduler,
             watch,
-            save_every_s=self._request.save_every_s,
+            saving=Saving(every_s=self._request.save_every_s),
         )
 
 
@@ -113,8 +114,7 @@ class _OnRay:
             data=[self._references[block]],
             threads=self._request.cpus_per_trial,
             # PBT copies the state of the report it looks at, so every report has one.
-            save_every_s=0.0 if is_pbt else self._request.save_every_s,
-            with_pointers=is_pbt,
+            saving=Saving(every_s=0.0 if is_pbt else self._request.save_every_s, keeps_all=is_pbt),
         )
         run_on_ray(plan, ground, scheduler, watch, name=name, parallel=self._request.parallel)
 

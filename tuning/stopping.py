@@ -27,6 +27,8 @@ from tuning.spaces import stored
 
 STEP: Final = "step"
 TARGET: Final = "target"
+MEMBER: Final = "member"
+"""Key of a trial in Tune's config: `spec`, and `values` to run with."""
 _REDUCTION: Final = 3
 _MEDIAN_LEAST: Final = 3
 _NEVER: Final[Any] = math.inf
@@ -154,8 +156,9 @@ class Explore:
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
         """Return Tune's config with other values."""
-        values = self._space.check(config["values"])
-        return {**config, "values": stored(self._space, self.changed(values))}
+        member = config[MEMBER]
+        values = self.changed(self._space.check(member["values"]))
+        return {MEMBER: {**member, "values": stored(self._space, values)}}
 
     def changed(self, values: Values) -> dict[str, Any]:
         """Multiply a number by 0.8 or 1.25, or draw it anew one time in four; choices are drawn."""

@@ -41,10 +41,8 @@ class SearchOutcome:
 
     document: dict[str, Any]
     """Content of `results.json`."""
-    folder: str
-    """Where everything is, for people."""
-    location: str
-    """The same, as `Storage.open` takes it."""
+    folder: Storage
+    """Where everything is."""
     exit_code: int
     """0; 128 and the signal's number where one ended the search early."""
 
@@ -118,13 +116,7 @@ def run_search(
         document = study.run()
         if tracker is not None:
             tracker.finish(document, folder)
-    name = folder.root.rpartition("/")[2]
-    return SearchOutcome(
-        document=document,
-        folder=folder.root,
-        location=f"{request.storage.rstrip('/')}/{name}",
-        exit_code=ending.exit_code,
-    )
+    return SearchOutcome(document=document, folder=folder, exit_code=ending.exit_code)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -175,6 +167,9 @@ class _Study:
             self._run(FirstOnly(plan), "search", "none")
             self._check_default()
         self._run(plan, "search", self.kind, records)
+        if self.kind == "pbt" and not self.ending():
+            for record in self.journal.records():
+                self.journal.drop_states(record.spec.id)
         self.ending.over()
         self.clock.search_is_over()
 

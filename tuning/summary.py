@@ -22,7 +22,7 @@ def payload(outcome: SearchOutcome) -> dict[str, Any]:
         "best_so_far": document["best_so_far"],
         "runs": document["runs"],
         "seconds": document["seconds"],
-        "folder": outcome.folder,
+        "folder": outcome.folder.root,
     }
 
 
@@ -46,5 +46,5 @@ def text(outcome: SearchOutcome) -> str:
             f"Ended early; best so far is setting {document['best_so_far']}, not confirmed. "
             "The same command goes on."
         )
-    lines.append(f"Everything is in {outcome.folder}")
+    lines.append(f"Everything is in {outcome.folder.root}")
     return "\n".join(lines)

@@ -12,7 +12,16 @@ from tuning.objective import Metric
 from tuning.plan import ListPlan, SearchPlan, Spending
 from tuning.sampler import Sampler
 from tuning.scores import GroupScores
-from tuning.stopping import STEP, TARGET, Explore, StandIn, check_scheduler, replay, scheduler_of
+from tuning.stopping import (
+    MEMBER,
+    STEP,
+    TARGET,
+    Explore,
+    StandIn,
+    check_scheduler,
+    replay,
+    scheduler_of,
+)
 from tuning.storage import Storage
 
 METRICS = (Metric(name="wape"),)
@@ -95,7 +104,7 @@ def test_a_trial_without_an_end_is_unfinished_and_keeps_its_last_values(journal)
 def test_only_the_latest_states_of_a_trial_are_kept(journal):
     spec = spec_of()
     for step in range(1, 6):
-        journal.save_state(spec.id, step, lambda folder: (folder / "x").write_text("1"))
+        journal.save_state(spec.id, step, lambda folder: (folder / "x").write_text("1"), kept=3)
 
     assert journal.saved_steps(spec.id) == [3, 4, 5]
     with journal.state_here(spec.id, 5) as folder:
@@ -261,9 +270,9 @@ def test_changes_of_pbt_stay_in_the_space_and_touch_only_what_may_change():
 
 def test_pbt_hands_over_values_as_its_store_writes_them():
     explore = Explore(SPACE, ("rate",), np.random.default_rng(1))
-    config = {"spec": {"number": 3}, "values": {"rate": 0.1, "width": 8, "kind": "plain"}}
+    values = {"rate": 0.1, "width": 8, "kind": "plain"}
 
-    found = explore(config)
+    found = explore({MEMBER: {"spec": {"number": 3}, "values": values}})[MEMBER]
 
     assert found["spec"] == {"number": 3}
     assert json.loads(json.dumps(found["values"])) == found["values"]

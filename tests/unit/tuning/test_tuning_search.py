@@ -343,8 +343,8 @@ def test_an_empty_space_is_refused():
 def test_a_request_names_the_number_that_is_out_of_range(tmp_path):
     with pytest.raises(OutOfRangeError, match="parallel"):
         request_of(tmp_path, parallel=0)
-    with pytest.raises(UnknownNameError, match="bandwith"):
-        run_search(SearchRequest(model="bandwith", storage=str(tmp_path)), Silent())
+    with pytest.raises(UnknownNameError, match="bandwidths"):
+        run_search(SearchRequest(model="bandwidths", storage=str(tmp_path)), Silent())
 
 
 # --- what it says ---------------------------------------------------------------------------
