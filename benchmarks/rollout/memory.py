@@ -1,21 +1,11 @@
 """What a replica remembers, measured: live samples and the prediction log.
 
-`python -m benchmarks.rollout.memory` writes `benchmarks/results/memory.json`.
+`python -m benchmarks.rollout --only memory` measures this part alone; it needs no cluster.
 """
 
-import argparse
-from pathlib import Path
-
-from benchmarks.results_format import (
-    RESULTS_DIR,
-    BenchmarkResult,
-    Metric,
-    describe_machine,
-    describe_versions,
-    write_result,
-)
 from benchmarks.rollout.memory_log import measure_log
 from benchmarks.rollout.memory_streaming import measure_streaming
+from benchmarks.rollout.parts import Bench, PartResult
 
 SEED = 1
 NOTES = (
@@ -32,31 +22,10 @@ NOTES = (
 )
 
 
-def measure(*, quick: bool = False) -> list[Metric]:
-    """Return all rows."""
-    return [*measure_streaming(SEED, quick=quick), *measure_log(SEED, quick=quick)]
-
-
-def run(directory: Path, *, quick: bool = False) -> Path:
-    """Measure and write the result."""
-    return write_result(
-        BenchmarkResult(
-            theme="memory",
-            command="python -m benchmarks.rollout.memory" + (" --quick" if quick else ""),
-            seeds=(SEED,),
-            data_sha256=f"generated:{SEED}",
-            machine=describe_machine(),
-            versions=describe_versions(("novacron-ml", "numpy", "pyarrow")),
-            metrics=tuple(measure(quick=quick)),
-            notes=NOTES,
-        ),
-        directory,
-    )
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path, default=RESULTS_DIR)
-    given = parser.parse_args()
-    run(given.out, quick=given.quick)
+def measure(bench: Bench) -> PartResult:
+    """Measure all rows of this part."""
+    streaming = measure_streaming(SEED, quick=bench.quick)
+    bench.say(f"live samples: {len(streaming)} rows")
+    log = measure_log(SEED, quick=bench.quick)
+    bench.say(f"prediction log: {len(log)} rows")
+    return PartResult(metrics=(*streaming, *log), notes=NOTES)

@@ -16,6 +16,7 @@ from benchmarks.results_format import Metric
 
 CATALOGUE: Final[dict[str, str]] = {
     "simulated": "benchmarks.rollout.simulated:measure",
+    "memory": "benchmarks.rollout.memory:measure",
 }
 """Name of a part to its function, in the order in which they run."""
 WITHOUT_CLUSTER: Final = ("simulated",)

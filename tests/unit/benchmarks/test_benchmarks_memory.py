@@ -1,13 +1,12 @@
-"""The quick form of the memory benchmark: every row is there, and what must hold holds."""
+"""The quick form of what a replica remembers, measured: every row is there, and what must hold holds."""
 
-import json
-
-from benchmarks.rollout.memory import run
+from benchmarks.rollout.memory import measure
+from benchmarks.rollout.parts import Bench
 
 
 def test_the_quick_benchmark_measures_every_row_and_the_musts_hold(tmp_path):
-    found = json.loads(run(tmp_path, quick=True).read_text())
-    rows = {(row["name"], row["set"]): row["value"] for row in found["metrics"]}
+    found = measure(Bench(work=tmp_path, quick=True, say=lambda _: None))
+    rows = {(row.name, row.set): row.value for row in found.metrics}
 
     for where in (
         "replica_open_all_along",
