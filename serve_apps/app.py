@@ -30,7 +30,7 @@ from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
 from serve_apps.grpc_service import CallContext, InferenceService, Serialized, refuse
 from serve_apps.host import ModelHost, RegistryStore
-from serve_apps.memory import Memory
+from serve_apps.memory import Memory, open_memory
 from serve_apps.metrics import ServingMetrics
 from serve_apps.resilience.guarded import GuardedAsking
 from serve_apps.resilience.metrics import ResilienceMetrics
@@ -90,8 +90,8 @@ class Endpoint:
             ResilienceMetrics(self._metrics),
             slow_names=tuple(split_ref(ref)[0] for ref in config.slow.models),
         )
-        memory = await self._remember()
-        rollouts = await self._follow_rollouts(host, asking, registry)
+        memory = self._memory = await open_memory(config, ray_metrics)
+        rollouts = await self._follow_rollouts(host, asking, registry, memory)
         plane = self._build_plane(host, asking, memory, rollouts)
         self._site = Site(
             plane,
@@ -185,25 +185,26 @@ class Endpoint:
         )
 
     async def _follow_rollouts(
-        self, host: ModelHost | ComposedHost, asking: GuardedAsking, registry: RegistryStore
+        self,
+        host: ModelHost | ComposedHost,
+        asking: GuardedAsking,
+        registry: RegistryStore,
+        memory: Memory,
     ) -> Rollouts:
         """Split, count and compare requests as the rollouts say that the registry's folder holds."""
         config = self._config
         made = build_rollouts(
-            config.rollout, config.registry.root, host, asking, registry, ray_metrics
+            config.rollout,
+            config.registry.root,
+            host,
+            asking,
+            registry,
+            ray_metrics,
+            memory.recorder,
         )
         await made.start(config.rollout.look_s)
         self._rollouts = made
         return made
-
-    async def _remember(self) -> Memory:
-        """Open samples and prediction log, and keep them flushed."""
-        config = self._config
-        memory = self._memory = await asyncio.to_thread(
-            Memory, config.streaming, config.predictions, config.registry.root, ray_metrics
-        )
-        memory.start()
-        return memory
 
     async def _call(self, method: str, body: bytes, context: CallContext) -> Serialized:
         if self._grpc is None:

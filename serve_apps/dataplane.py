@@ -74,6 +74,7 @@ class _Request:
     role: str = ""
     content: InferRequest | None = None
     asked: Asked | None = None
+    prediction_id: str = ""
     error: NovacronError | None = None
 
 
@@ -268,6 +269,7 @@ class DataPlane:
             prediction_id="" if self.recorder is None else self.recorder.new_id(),
             baseline=asked.baseline,
         )
+        one.prediction_id = answer.prediction_id
         encoded = codec.encode(answer)
         done_s = self._clock()
         timing = Timing(
@@ -326,6 +328,7 @@ class DataPlane:
             request=one.content,
             asked=one.asked,
             error=one.error,
+            prediction_id=one.prediction_id,
         )
         tell(self._observers, finished)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from novacron.errors import ConfigError, NotReadyError
 from novacron.monitoring.predictions.writer import PredictionWriter
 from novacron.telemetry.live.store import SampleStore
+from serve_apps.config import AppConfig
 from serve_apps.domain.extension import Extension, Operation
 from serve_apps.metrics import MetricsLibrary
 from serve_apps.prediction_log.recorder import LogRecorder
@@ -95,6 +96,15 @@ class Memory:
                     await asyncio.to_thread(self._actuals.show)
             except Exception:
                 logger.exception("a flush of samples or metrics failed")
+
+
+async def open_memory(config: AppConfig, library: MetricsLibrary) -> Memory:
+    """Open samples and prediction log of an endpoint, and keep them flushed."""
+    memory = await asyncio.to_thread(
+        Memory, config.streaming, config.predictions, config.registry.root, library
+    )
+    memory.start()
+    return memory
 
 
 class _Unavailable:

@@ -74,6 +74,8 @@ class Finished:
     asked: Asked | None = None
     """None where there was no answer."""
     error: NovacronError | None = None
+    prediction_id: str = ""
+    """Of the answer, where answers are recorded."""
 
     @property
     def is_version_fault(self) -> bool:

@@ -25,7 +25,11 @@ from novacron.monitoring.rollouts.counts import ArmCounts
 from novacron.monitoring.rollouts.plan import RolloutPlan
 from novacron.monitoring.rollouts.state import Rollout
 from serve_apps.asking import Asked, Asking
-from serve_apps.request_path import CANDIDATE, STABLE, Finished
+from serve_apps.host import ServedModel
+from serve_apps.messages import InferAnswer
+from serve_apps.metrics import Timing
+from serve_apps.recording import Recorder
+from serve_apps.request_path import CANDIDATE, SHADOW, STABLE, Finished
 from serve_apps.rollout.tally import ReplicaTally, count_answer
 from serve_apps.rollout.traffic import Finder
 
@@ -47,6 +51,7 @@ class ShadowComparison:
         clock: Seconds, that of the data plane.
         uniform: Draws from [0, 1).
         max_pending: Comparisons that may wait at once.
+        recorder: Keeps what the other version said, under the id of the answer that was heard.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class ShadowComparison:
         *,
         uniform: Callable[[], float] = random.random,
         max_pending: int = MAX_PENDING,
+        recorder: Recorder | None = None,
     ) -> None:
         self._host = host
         self._asking = asking
@@ -65,6 +71,7 @@ class ShadowComparison:
         self._clock = clock
         self._uniform = uniform
         self._max_pending = max_pending
+        self._recorder = recorder
         self._pending: set[asyncio.Task[None]] = set()
 
     def observe(self, finished: Finished) -> None:
@@ -131,6 +138,23 @@ class ShadowComparison:
         arm.differing += differ(finished.asked.tensors, asked.tensors, rollout.plan)
         if is_shadow:
             self._count_shadow(arm, asked)
+        if self._recorder is not None and finished.prediction_id:
+            self._record(self._recorder, served, finished, asked)
+
+    @staticmethod
+    def _record(recorder: Recorder, served: ServedModel, finished: Finished, asked: Asked) -> None:
+        if finished.request is None:
+            return
+        answer = InferAnswer(
+            model_name=served.name,
+            model_version=served.version,
+            tensors=asked.tensors,
+            prediction_id=finished.prediction_id,
+        )
+        timing = Timing(
+            decode_s=0.0, queue_s=asked.queue_s, predict_s=asked.predict_s, encode_s=0.0
+        )
+        recorder.record(served, finished.request, answer, timing, role=SHADOW)
 
     @staticmethod
     def _count_shadow(arm: ArmCounts, asked: Asked) -> None:

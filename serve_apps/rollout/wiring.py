@@ -14,6 +14,7 @@ from novacron.errors import ConfigError
 from novacron.monitoring.rollouts.folder import KILL_MODES, Kill, RolloutFolder
 from serve_apps.asking import Asking
 from serve_apps.metrics import MetricsLibrary
+from serve_apps.recording import Recorder
 from serve_apps.request_path import Finished
 from serve_apps.rollout.agent import Holder, RolloutAgent
 from serve_apps.rollout.conductor import Conductor, Registrar
@@ -67,6 +68,7 @@ def build_rollouts(
     asking: Asking,
     registrar: Registrar,
     library: MetricsLibrary | None = None,
+    recorder: Recorder | None = None,
 ) -> Rollouts:
     """Make the parts of one replica.
 
@@ -77,6 +79,7 @@ def build_rollouts(
         asking: How a version is asked, for comparisons.
         registrar: The registry, for aliases.
         library: Where metrics go.
+        recorder: Keeps what is answered unheard.
     """
     folder = RolloutFolder(folder_of(config, registry_root))
     traffic, tally = RolloutTraffic(host), ReplicaTally()
@@ -90,7 +93,9 @@ def build_rollouts(
         kills=kills_of(os.environ.get(KILL_VARIABLE, "")),
         library=library,
     )
-    shadow = ShadowComparison(host, asking, tally, max_pending=config.max_comparisons)
+    shadow = ShadowComparison(
+        host, asking, tally, max_pending=config.max_comparisons, recorder=recorder
+    )
     return Rollouts(folder=folder, traffic=traffic, tally=tally, shadow=shadow, agent=agent)
 
 

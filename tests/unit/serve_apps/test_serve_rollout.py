@@ -63,7 +63,7 @@ class Registry(MemoryStore):
 class Replica:
     """One replica with everything but Ray, on a clock of its own."""
 
-    def __init__(self, store, root, clock, name="a", seed=0):
+    def __init__(self, store, root, clock, name="a", seed=0, recorder=None):
         self.store, self.clock = store, clock
         rng = np.random.default_rng(seed)
         self.metrics = MemoryMetrics()
@@ -72,7 +72,9 @@ class Replica:
         self.traffic = RolloutTraffic(self.host, rng.random)
         self.tally = ReplicaTally()
         asking = PlainAsking(LimitsConfig())
-        self.shadow = ShadowComparison(self.host, asking, self.tally, uniform=rng.random)
+        self.shadow = ShadowComparison(
+            self.host, asking, self.tally, uniform=rng.random, recorder=recorder
+        )
         self.agent = RolloutAgent(
             self.host,
             self.folder,
@@ -88,6 +90,7 @@ class Replica:
             LimitsConfig(),
             ServingMetrics(MemoryMetrics()),
             asking=asking,
+            recorder=recorder,
             chooser=self.traffic,
             observers=[self.tally.observe, self.shadow.observe],
         )
@@ -140,8 +143,8 @@ def store():
 def make_replica(store, tmp_path):
     clock, made = Clock(), []
 
-    def make(name="a", seed=0):
-        made.append(Replica(store, tmp_path / "rollouts", clock, name, seed))
+    def make(name="a", seed=0, recorder=None):
+        made.append(Replica(store, tmp_path / "rollouts", clock, name, seed, recorder))
         return made[-1]
 
     yield make
@@ -394,6 +397,40 @@ async def test_a_shadow_is_asked_unheard_and_counted(replica):
     assert rollout.exposed_ratio == 0.0
     assert rollout.stage_counts["2"].compared >= 20
     assert set(versions(await replica.ask(20))) == {"1"}
+
+
+class Notes:
+    """A recorder that keeps who answered under which id."""
+
+    def __init__(self):
+        self.told = []
+        self.count = 0
+
+    def new_id(self):
+        self.count += 1
+        return f"p{self.count}"
+
+    def record(self, served, request, answer, timing, *, role="champion"):
+        self.told.append((answer.prediction_id, served.version, role))
+
+
+async def test_what_a_shadow_says_is_recorded_under_the_id_of_the_answer_that_was_heard(
+    make_replica,
+):
+    notes = Notes()
+    replica = make_replica(recorder=notes)
+    await replica.host.load()
+    begin(replica, plan=PLAN.model_copy(update={"mode": "shadow", "compare_share": 1.0}))
+    await replica.look()
+    notes.told.clear()
+
+    await replica.ask(5)
+    await replica.shadow.settle()
+
+    heard = {name for name, version, role in notes.told if (version, role) == ("1", "champion")}
+    unheard = {name for name, version, role in notes.told if (version, role) == ("2", "shadow")}
+    assert len(heard) == 5
+    assert heard == unheard
 
 
 async def test_too_many_comparisons_are_dropped_and_counted_and_delay_nobody(replica):
