@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: bench-rollout setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-serving bench-decisions bench-forecasts results bench-simulator bench-optimizer testbed clean
+.PHONY: bench-rollout setup format check types lint test test-unit demo lock proto bench-telemetry bench-bandwidth bench-patterns bench-serving bench-decisions bench-forecasts results bench-simulator bench-optimizer bench-tuning testbed clean
 
 setup: $(STAMP)
 
@@ -82,6 +82,9 @@ testbed: setup
 
 bench-simulator: setup
 	@$(BIN)/python -m benchmarks.environment
+
+bench-tuning: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tuning
 
 bench-optimizer: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.optimizer

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,8 @@ from tuning.journal import Journal, Phase, Record
 from tuning.objective import Block, Objective, Prepared, Probes, SchedulerKind
 from tuning.plan import FirstOnly, ListPlan, Plan, SearchPlan, Spending, Watch
 from tuning.progress import Listener
+from tuning.report import FOLDER as REPORT
+from tuning.report import report_files
 from tuning.request import SearchRequest
 from tuning.results import BEST_SO_FAR, CONFIG, RESULTS, Results
 from tuning.run_clock import RunClock
@@ -114,6 +117,8 @@ def run_search(
             clock=RunClock.start(folder),
         )
         document = study.run()
+        listener.said("writing the report")
+        _report(document, folder)
         if tracker is not None:
             tracker.finish(document, folder)
     return SearchOutcome(document=document, folder=folder, exit_code=ending.exit_code)
@@ -288,6 +293,14 @@ class _Study:
                 expected="finite metrics from the default settings",
                 remedy="No other trial was started.",
             )
+
+
+def _report(document: dict[str, Any], folder: Storage) -> None:
+    """Write the page and its pictures beside the results."""
+    with TemporaryDirectory(prefix="novacron-report-") as scratch:
+        for name, data in report_files(document).items():
+            (Path(scratch) / name).write_bytes(data)
+        folder.put_folder(Path(scratch), REPORT)
 
 
 def _probe(objective: Objective, prepared: Prepared) -> None:

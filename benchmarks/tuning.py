@@ -1,0 +1,206 @@
+"""What hyper-parameter search brings and costs: `make bench-tuning`.
+
+`python -m benchmarks.tuning [--quick] [--piece NAME ...]` writes `results/tuning.json`. The pieces are
+measured one after another and kept below the runs folder; a run that was ended goes on with what is
+missing, and inside a piece with the trials that are missing.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.results_format import (
+    RESULTS_DIR,
+    BenchmarkResult,
+    Metric,
+    describe_machine,
+    describe_versions,
+    write_result,
+)
+from benchmarks.tuning_gain import GainPlan, GainResult, from_json, measure_gain, to_json
+from benchmarks.tuning_kills import KillResult, inject_kills
+from benchmarks.tuning_overhead import OverheadResult, measure_overhead
+from ray_jobs.locations import runs_dir
+
+Piece = Callable[[Path], Mapping[str, Any]]
+
+GOAL_MODELS: Final = ("bandwidth", "anomaly", "placement", "policy")
+FULL: Final = tuple(
+    GainPlan(name=name, trials=trials, most_control=trials, seeds=(1, 2), finalists=2)
+    for name, trials in (("bandwidth", 24), ("anomaly", 24), ("placement", 24), ("policy", 24))
+)
+QUICK: Final = (
+    GainPlan(
+        name="patterns", trials=3, most_control=3, seeds=(1, 2), finalists=1, small=True,
+        data="generator",
+    ),
+)  # fmt: skip
+OVERHEAD_MODEL: Final = "policy"
+_OVERHEAD_TRIALS: Final = 5
+_KILL_TRIALS: Final = 24
+
+
+def pieces_of(*, quick: bool) -> dict[str, Piece]:
+    """Return what is measured, by name."""
+    plans = QUICK if quick else FULL
+    pieces: dict[str, Piece] = {f"gain-{plan.name}": _gain_piece(plan) for plan in plans}
+    if not quick:
+        pieces["overhead"] = lambda room: asdict(
+            measure_overhead(OVERHEAD_MODEL, room, trials=_OVERHEAD_TRIALS, small=False, data=None)
+        )
+        pieces["kills"] = lambda room: asdict(inject_kills(room, trials=_KILL_TRIALS))
+    return pieces
+
+
+def _gain_piece(plan: GainPlan) -> Piece:
+    return lambda room: to_json(measure_gain(plan, room))
+
+
+def measure(name: str, piece: Piece, room: Path) -> Mapping[str, Any]:
+    """Measure a piece, or read what an earlier run measured of it."""
+    kept = room / f"{name}.json"
+    if kept.exists():
+        found: Mapping[str, Any] = json.loads(kept.read_text())
+        return found
+    result = json.loads(json.dumps(piece(room / name)))
+    draft = kept.with_suffix(".tmp")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_text(json.dumps(result, indent=1))
+    draft.replace(kept)
+    return dict(result)
+
+
+def gain_metrics(one: GainResult) -> list[Metric]:
+    """Return the rows of one model."""
+    beside = {
+        "gain_over_default": (one.over_default, f"default {one.default:.4g} {one.metric}"),
+        "gain_over_random_search": (one.over_random, f"random search {one.random:.4g}"),
+        "random_search_gain_over_default": (
+            one.random_over_default,
+            f"default {one.default:.4g}",
+        ),
+    }
+    rows = [
+        Metric(name=name, set=one.name, value=each.value, lo=each.lo, hi=each.hi, n=each.n,
+               baseline=text)
+        for name, (each, text) in beside.items()
+    ]  # fmt: skip
+    ratio = one.best_at_cpu_s / one.exhaustive_cpu_s
+    bound = "at most: none of them was as good" if not one.exhaustive_hits else ""
+    rows += [
+        Metric(name="is_chosen", set=one.name, value=float(one.is_chosen), n=1,
+               baseline="1: the gain is sure, the setting is taken"),
+        Metric(name="search_cpu_ratio_to_random_search", set=one.name,
+               value=one.search_cpu_s / one.control_cpu_s, n=1,
+               baseline=f"{one.trials} settings, {one.stopped_early} stopped early, beside "
+               f"{one.control_trials} trained whole"),
+        Metric(name="search_cpu_ratio_to_exhaustive_training", set=one.name, value=ratio,
+               n=one.exhaustive_trainings,
+               baseline=f"{one.exhaustive_hits} of {one.exhaustive_trainings} full trainings as "
+               f"good; goal 1/3; {bound}".rstrip("; ")),
+    ]  # fmt: skip
+    return rows
+
+
+def overhead_metrics(one: OverheadResult) -> list[Metric]:
+    """Return the rows of the engine's cost."""
+    beside = f"Optuna alone, {one.optuna_s:.1f} s a trial"
+    return [
+        Metric(name="trial_wall_ratio_one_at_a_time", set=one.name,
+               value=one.ray_one_s / one.optuna_s, n=one.trials, baseline=f"{beside}; goal 1.5"),
+        Metric(name="trial_wall_ratio_two_at_a_time", set=one.name,
+               value=one.ray_two_s / one.optuna_s, n=one.trials, baseline=beside),
+        Metric(name="engine_start_s", set=one.name, value=one.ray_start_s, n=1,
+               baseline="none: data, Ray and its store, once a search"),
+    ]  # fmt: skip
+
+
+def kill_metrics(one: KillResult) -> list[Metric]:
+    """Return the rows of the killed search."""
+    said = f"{one.trials} trials, kills: {', '.join(one.kills)}; {one.runs} runs of one command"
+    return [
+        Metric(name="trials_lost", set="toy", value=one.lost, n=one.trials,
+               baseline=f"goal 0; {said}"),
+        Metric(name="trials_repeated", set="toy", value=one.repeated, n=one.trials,
+               baseline="goal 0"),
+        Metric(name="trials_failed", set="toy", value=one.failed, n=one.trials, baseline="goal 0"),
+        Metric(name="steps_run_again", set="toy", value=one.steps_again, n=one.trials,
+               baseline="none: of unfinished trials, since their last saved state"),
+    ]  # fmt: skip
+
+
+def assemble(found: Mapping[str, Mapping[str, Any]], *, quick: bool) -> BenchmarkResult:
+    """Put the pieces together."""
+    gains = [from_json(one) for name, one in found.items() if name.startswith("gain-")]
+    metrics = [row for one in gains for row in gain_metrics(one)]
+    if "overhead" in found:
+        metrics += overhead_metrics(OverheadResult(**found["overhead"]))
+    if "kills" in found:
+        kills = found["kills"]
+        metrics += kill_metrics(KillResult(**{**kills, "kills": tuple(kills["kills"])}))
+    return BenchmarkResult(
+        theme="tuning",
+        command="python -m benchmarks.tuning" + (" --quick" if quick else ""),
+        seeds=(QUICK if quick else FULL)[0].seeds,
+        data_sha256=", ".join(one.sha256[:12] for one in gains),
+        machine=describe_machine(),
+        versions=describe_versions(("ray", "optuna", "numpy", "lightgbm", "torch")),
+        metrics=tuple(metrics),
+        notes=_notes(gains),
+    )
+
+
+def _notes(gains: Sequence[GainResult]) -> tuple[str, ...]:
+    notes = [
+        "Gains are on the untouched block, relative to the default's value there, above 0 is "
+        "better; intervals resample whole groups, the same for both settings of a pair. They say "
+        "nothing of other seeds of the search.",
+        "Random search trains every setting whole and gets at least the CPU time of the other; "
+        "both confirm two finalists over two seeds and start from the default.",
+        "Exhaustive training: full trainings of random settings until one is as good on the search "
+        "block as the best of the search; (n + 1) / (k + 1) of n on average where k are.",
+    ]
+    notes += [f"{one.name}: {one.source}. {one.reason}" for one in gains]
+    notes += [
+        f"{one.name}, setting found: "
+        + ", ".join(f"{name} {_shown(value)}" for name, value in one.values.items())
+        + "."
+        for one in gains
+    ]
+    return tuple(notes)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is missing and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tuning", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="little data, no Ray")
+    parser.add_argument("--piece", action="append", help="measure only this one; write no results")
+    parser.add_argument("--output", type=Path, default=RESULTS_DIR)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING)  # noqa: TID251 - an entry point
+    pieces = pieces_of(quick=given.quick)
+    wanted = given.piece or list(pieces)
+    with tempfile.TemporaryDirectory() as scratch:
+        room = Path(scratch) if given.quick else runs_dir() / "benchmarks" / "tuning"
+        try:
+            found = {name: measure(name, pieces[name], room) for name in wanted}
+        except KeyboardInterrupt:
+            return 130
+    if not given.piece:
+        path = write_result(assemble(found, quick=given.quick), given.output)
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,352 @@
+"""What a search finds: gain over the default and over random search, on blocks it never saw.
+
+Both searches run one trial at a time in this process (`engine="here"`), so that process CPU time is
+theirs. Random search trains every setting whole, without early stopping, and gets at least the CPU
+time of the other; both confirm the same number of finalists over the same seeds.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tuning.catalog import objective_of
+from tuning.choice import scores_of
+from tuning.journal import Journal, Record
+from tuning.objective import Metric, Objective, Prepared, Trial
+from tuning.request import SearchRequest
+from tuning.scores import GroupScores, over_seeds, paired_difference
+from tuning.search import data_folder
+from tuning.study import SearchOutcome, run_search
+
+CPU_FILE: Final = "cpu_s.jsonl"
+_DRAW_SEED: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GainPlan:
+    """How one model is searched."""
+
+    name: str
+    """In `tuning.catalog.OBJECTIVES`."""
+    trials: int
+    """Settings of the search, the default among them."""
+    most_control: int
+    """Most settings of random search; it ends earlier once it has had the CPU time."""
+    exhaustive: int = 0
+    """Settings that are trained whole for the comparison with an exhaustive search; 0: those of
+    random search."""
+    seeds: tuple[int, ...] = (1, 2, 3)
+    finalists: int = 3
+    seed: int = 7
+    small: bool = False
+    data: str | None = None
+    """`generator`, or None for the folder that the environment names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A value with its interval over groups; larger is better."""
+
+    value: float
+    lo: float
+    hi: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GainResult:
+    """What was measured of one model."""
+
+    name: str
+    metric: str
+    source: str
+    sha256: str
+    default: float
+    found: float
+    random: float
+    """The metric on the untouched block, over all seeds: default, setting found, random search's."""
+    over_default: Figure
+    over_random: Figure
+    random_over_default: Figure
+    """Relative to the value of the default; above 0 is better."""
+    is_chosen: bool
+    """Whether the search took the setting: its gain over the default is sure."""
+    reason: str
+    search_cpu_s: float
+    control_cpu_s: float
+    trials: int
+    control_trials: int
+    stopped_early: int
+    best_at_cpu_s: float
+    """CPU time after which the search had its best setting."""
+    exhaustive_cpu_s: float
+    """CPU time that full trainings of random settings take until one is as good, on average; a
+    lower bound where none of them was."""
+    exhaustive_hits: int
+    exhaustive_trainings: int
+    values: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
+
+
+class CpuListener:
+    """Keeps the CPU seconds of each search trial in a file, over all runs of a search."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._last = time.process_time()
+
+    def phase(self, name: str, *, total: int, done: int, parallel: int) -> None:
+        """Begin to count."""
+        del total, done, parallel
+        self.said(name)
+        self._last = time.process_time()
+
+    def ended(self, record: Record, left_s: float | None) -> None:
+        """Note what a trial took."""
+        del left_s
+        now = time.process_time()
+        row = {"id": record.spec.id, "cpu_s": round(now - self._last, 3)}
+        self._last = now
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
+        self.said(f"{record.spec.id} {record.state} {row['cpu_s']} s {shown}")
+
+    def said(self, text: str) -> None:
+        """Show that it is alive."""
+        os.write(2, f"{text}\n".encode())
+
+
+def measure_gain(plan: GainPlan, room: Path) -> GainResult:
+    """Search, search at random at the same cost, and compare both with the default.
+
+    Args:
+        plan: How.
+        room: Folder of the searches; a killed measurement goes on from it.
+    """
+    objective = objective_of(plan.name)
+    request = _request(plan, room)
+    prepared = objective.prepare(request.source)
+    cpu = {kind: room / f"{kind}-{prepared.sha256[-12:]}-{CPU_FILE}" for kind in ("tpe", "random")}
+    found = run_search(request, CpuListener(cpu["tpe"]))
+    _go_on_only_if_finished(found)
+    searched = _Searched(objective, found, _cpu_of(cpu["tpe"]))
+    control = _control(plan, request, searched, cpu["random"], objective)
+    seeds = {
+        name: _untouched(one, objective, prepared, plan, number)
+        for name, one, number in (
+            ("default", searched, 0),
+            ("found", searched, searched.winner),
+            ("random", control, control.winner),
+        )
+    }
+    metric = objective.metrics[0]
+    hits, trainings, exhaustive_s = _exhaustive(control, searched, metric)
+    return GainResult(
+        name=plan.name,
+        metric=metric.name,
+        source=prepared.source,
+        sha256=prepared.sha256,
+        default=seeds["default"].value,
+        found=seeds["found"].value,
+        random=seeds["random"].value,
+        over_default=gain(seeds["found"], seeds["default"], seeds["default"], metric),
+        over_random=gain(seeds["found"], seeds["random"], seeds["default"], metric),
+        random_over_default=gain(seeds["random"], seeds["default"], seeds["default"], metric),
+        is_chosen=found.is_gain,
+        reason=str((found.document["decision"] or {}).get("reason", "")),
+        search_cpu_s=searched.search_cpu_s(plan.trials),
+        control_cpu_s=control.search_cpu_s(control.equal_trials),
+        trials=len(searched.records("search")),
+        control_trials=control.equal_trials,
+        stopped_early=sum(one.state == "stopped" for one in searched.records("search")),
+        best_at_cpu_s=searched.best_at_cpu_s(metric),
+        exhaustive_cpu_s=exhaustive_s,
+        exhaustive_hits=hits,
+        exhaustive_trainings=trainings,
+        values=dict(searched.values(searched.winner)),
+        folder=found.folder.root.rpartition("/")[2],
+    )
+
+
+def _go_on_only_if_finished(outcome: SearchOutcome) -> None:
+    """End here where a signal ended the search: the same command goes on with it."""
+    if not outcome.is_finished:
+        raise KeyboardInterrupt
+
+
+def _request(plan: GainPlan, room: Path) -> SearchRequest:
+    return SearchRequest(
+        model=plan.name,
+        trials=plan.trials,
+        search="tpe",
+        seeds=plan.seeds,
+        finalists=plan.finalists,
+        seed=plan.seed,
+        storage=str(room / "searches"),
+        data=data_folder(plan.data),
+        small=plan.small,
+        engine="here",
+    )
+
+
+class _Searched:
+    """A finished search as its journal tells it."""
+
+    def __init__(
+        self, objective: Objective, outcome: SearchOutcome, cpu_s: Mapping[str, float]
+    ) -> None:
+        journal = Journal(outcome.folder, objective.space)
+        self._records = journal.records()
+        self._cpu_s = cpu_s
+        decision = outcome.document["decision"] or {}
+        self.winner = int(decision.get("winner") or 0)
+        self.equal_trials = len(self.records("search"))
+
+    def records(self, phase: str) -> list[Record]:
+        """Return the trials of a phase in the order of their numbers."""
+        mine = [one for one in self._records if one.spec.phase == phase]
+        return sorted(mine, key=lambda one: one.spec.number)
+
+    def values(self, number: int) -> Mapping[str, Any]:
+        """Return the settings of a number."""
+        return next(one.values for one in self.records("search") if one.spec.number == number)
+
+    def search_cpu_s(self, trials: int) -> float:
+        """Return the CPU seconds of the first so many search trials."""
+        mine = self.records("search")[:trials]
+        return sum(self._cpu_s.get(one.spec.id, 0.0) for one in mine)
+
+    def best_at_cpu_s(self, metric: Metric) -> float:
+        """Return the CPU seconds up to the end of the trial that was best on the search block."""
+        best = self.best(metric)
+        return self.search_cpu_s(best.spec.number + 1)
+
+    def best(self, metric: Metric) -> Record:
+        """Return the best search trial that ran to its end."""
+        whole = [one for one in self.records("search") if one.state == "finished"]
+        sign = 1.0 if metric.better == "lower" else -1.0
+        return min(whole, key=lambda one: sign * one.metrics[metric.name])
+
+    def untouched(self, number: int) -> GroupScores | None:
+        """Return what a setting scored on the untouched block, where the search ran it there."""
+        found = scores_of(self.records("untouched"), number)
+        return None if found is None else next(iter(found.values()))
+
+
+def _control(
+    plan: GainPlan, request: SearchRequest, found: _Searched, cpu: Path, objective: Objective
+) -> _Searched:
+    """Search at random until the CPU time of the other search is spent, then go on for the rest."""
+    spent_s = found.search_cpu_s(plan.trials)
+    default_s = max(found.search_cpu_s(1), 1e-3)
+    wanted = min(plan.most_control, max(3, math.ceil(spent_s / default_s)))
+    while True:
+        control = replace(request, search="random", scheduler="none", trials=wanted)
+        outcome = run_search(control, CpuListener(cpu))
+        _go_on_only_if_finished(outcome)
+        searched = _Searched(objective, outcome, _cpu_of(cpu))
+        had_s = searched.search_cpu_s(wanted)
+        if had_s >= spent_s or wanted >= plan.most_control:
+            break
+        more = math.ceil((spent_s - had_s) * wanted / max(had_s, 1e-3))
+        wanted = min(plan.most_control, wanted + max(1, more))
+    searched.equal_trials = wanted
+    if plan.exhaustive > wanted:
+        more_request = replace(control, trials=plan.exhaustive)
+        extended = run_search(more_request, CpuListener(cpu))
+        _go_on_only_if_finished(extended)
+        # The choice at equal cost stands; what is trained beyond it only prices quality.
+        winner = searched.winner
+        searched = _Searched(objective, extended, _cpu_of(cpu))
+        searched.winner, searched.equal_trials = winner, wanted
+    return searched
+
+
+def _untouched(
+    searched: _Searched, objective: Objective, prepared: Prepared, plan: GainPlan, number: int
+) -> GroupScores:
+    known = searched.untouched(number)
+    if known is not None:
+        return known
+    metric, budget = objective.metrics[0].name, objective.fidelity
+    runs = [
+        objective.run(
+            prepared.untouched,
+            Trial(
+                values=searched.values(number),
+                seed=seed,
+                block="untouched",
+                budget=None if budget is None else budget.high,
+            ),
+            _Deaf(),
+        )[metric]
+        for seed in plan.seeds
+    ]
+    return over_seeds(runs)
+
+
+class _Deaf:
+    """A progress that nobody listens to."""
+
+    resume: Path | None = None
+    resume_step: int = 0
+
+    def report(self, step: int, scores: Any, save: Any = None) -> None:
+        """Say nothing."""
+
+
+def gain(one: GroupScores, other: GroupScores, unit: GroupScores, metric: Metric) -> Figure:
+    """Return how much better one is than the other, relative to the value of the default."""
+    gap = paired_difference(one, other, np.random.default_rng(_DRAW_SEED))
+    scale = abs(unit.value) or 1.0
+    ends = sorted((gap.lo / scale, gap.hi / scale))
+    if metric.better == "lower":
+        ends = [-ends[1], -ends[0]]
+        return Figure(value=-gap.value / scale, lo=ends[0], hi=ends[1], n=gap.n)
+    return Figure(value=gap.value / scale, lo=ends[0], hi=ends[1], n=gap.n)
+
+
+def _exhaustive(control: _Searched, found: _Searched, metric: Metric) -> tuple[int, int, float]:
+    """Price the quality of the search in full trainings of random settings, in random order.
+
+    Of n trained settings k are as good as the best of the search: on average it takes
+    (n + 1) / (k + 1) of them to meet the first (negative hypergeometric mean).
+    """
+    goal = found.best(metric).metrics[metric.name]
+    drawn = [
+        one for one in control.records("search") if one.spec.number and one.state == "finished"
+    ]
+    sign = 1.0 if metric.better == "lower" else -1.0
+    hits = sum(sign * one.metrics[metric.name] <= sign * goal for one in drawn)
+    total_s = control.search_cpu_s(len(control.records("search")))
+    mean_s = total_s / max(len(control.records("search")), 1)
+    return hits, len(drawn), mean_s * (len(drawn) + 1) / (hits + 1)
+
+
+def _cpu_of(path: Path) -> dict[str, float]:
+    """Return the CPU seconds of each trial; those of several attempts add up."""
+    found: dict[str, float] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        row = json.loads(line)
+        found[row["id"]] = found.get(row["id"], 0.0) + float(row["cpu_s"])
+    return found
+
+
+def to_json(result: GainResult) -> dict[str, Any]:
+    """Return JSON-able fields."""
+    return asdict(result)
+
+
+def from_json(found: Mapping[str, Any]) -> GainResult:
+    """Read what `to_json` wrote."""
+    figures: Sequence[str] = ("over_default", "over_random", "random_over_default")
+    return GainResult(**{**found, **{name: Figure(**found[name]) for name in figures}})

@@ -1,0 +1,99 @@
+"""The benchmark of the search: its quick form runs, and what it counts is counted right."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import tuning
+from benchmarks.tuning_gain import Figure, GainResult, from_json, gain, to_json
+from benchmarks.tuning_kills import count_kills
+from benchmarks.tuning_toy import STEPS
+from tuning.objective import Metric
+from tuning.scores import GroupScores
+
+
+def test_the_quick_form_measures_gain_and_cost_of_a_small_search(tmp_path):
+    assert tuning.main(["--quick", "--output", str(tmp_path)]) == 0
+
+    found = json.loads((tmp_path / "tuning.json").read_text())
+    rows = {(one["name"], one["set"]): one for one in found["metrics"]}
+    assert rows["gain_over_default", "patterns"]["n"] == 130
+    assert rows["search_cpu_ratio_to_exhaustive_training", "patterns"]["value"] > 0
+    assert found["command"] == "python -m benchmarks.tuning --quick"
+    assert "| gain_over_random_search |" in (tmp_path / "tuning.md").read_text()
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_a_gain_is_above_zero_whatever_direction_is_better(better):
+    groups = tuple("abcdef")
+    unit = GroupScores(groups=groups, upper=(10.0,) * 6, lower=(1.0,) * 6)
+    other = GroupScores(groups=groups, upper=(8.0, 8.0, 8.0, 8.0, 8.0, 9.0), lower=(1.0,) * 6)
+
+    found = gain(other, unit, unit, Metric(name="m", better=better))
+
+    sign = 1.0 if better == "lower" else -1.0
+    assert found.value == pytest.approx(sign * 11 / 60)
+    assert found.lo <= found.value <= found.hi
+    assert np.sign(found.lo) == np.sign(found.hi) == sign
+
+
+def test_a_result_survives_its_file():
+    figure = Figure(value=0.1, lo=0.0, hi=0.2, n=5)
+    result = GainResult(
+        name="x", metric="m", source="s", sha256="0", default=1.0, found=0.9, random=0.95,
+        over_default=figure, over_random=figure, random_over_default=figure, is_chosen=True,
+        reason="", search_cpu_s=1.0, control_cpu_s=1.0, trials=2, control_trials=2,
+        stopped_early=0, best_at_cpu_s=1.0, exhaustive_cpu_s=4.0, exhaustive_hits=0,
+        exhaustive_trainings=3, values={"a": 1},
+    )  # fmt: skip
+
+    assert from_json(json.loads(json.dumps(to_json(result)))) == result
+
+
+def toy_search(folder, *, ended=(0, 1, 2)):
+    """A folder with three trials of which some have an end, and the log of their steps."""
+    trials, rows = [], []
+    for number in range(3):
+        values = {"x": number / 10, "y": 3.0}
+        trials.append(
+            {"id": f"search-{number}", "block": "search", "seed": 7, "values": values,
+             "state": "finished"}
+        )  # fmt: skip
+        rows += [
+            {"block": "search", "seed": 7, "values": values, "step": step, "at_ns": 1000 + step}
+            for step in range(1, STEPS + 1)
+        ]
+        if number in ended:
+            place = folder / "trials" / f"search-{number}"
+            place.mkdir(parents=True)
+            (place / "ended.json").write_text("{}")
+    return {"trials": trials, "folder": str(folder)}, rows
+
+
+def counted(found, rows, folder):
+    log = folder / "steps.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = count_kills(found, log, ("driver",), 2, 1.0)
+    return result.lost, result.repeated, result.steps_again
+
+
+def test_a_search_that_went_on_properly_lost_and_repeated_nothing(tmp_path):
+    found, rows = toy_search(tmp_path)
+    again = rows[0] | {"at_ns": 1500}
+
+    assert counted(found, rows, tmp_path) == (0, 0, 0)
+    assert counted(found, [*rows, again], tmp_path) == (0, 0, 1)
+
+
+def test_a_trial_without_an_end_is_lost(tmp_path):
+    found, rows = toy_search(tmp_path, ended=(0, 2))
+
+    assert counted(found, rows, tmp_path)[0] == 1
+
+
+def test_a_step_after_a_trials_end_is_a_repetition(tmp_path):
+    found, rows = toy_search(tmp_path)
+    late = rows[5] | {"at_ns": 2**62}
+
+    assert counted(found, [*rows, late], tmp_path) == (0, 1, 1)
