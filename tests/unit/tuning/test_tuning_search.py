@@ -24,6 +24,13 @@ from tuning.study import run_search
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+@pytest.fixture(autouse=True)
+def plain_report(request, monkeypatch):
+    """Searches of these tests draw no pictures, except where the report itself is asked about."""
+    if "report" not in request.node.name:
+        monkeypatch.setattr("tuning.study.report_files", lambda _: {"index.html": b""})
+
+
 @pytest.fixture
 def notes(tmp_path, monkeypatch):
     """Every start and end of a toy trial, as the toy itself wrote them."""
@@ -373,3 +380,12 @@ def test_the_command_answers_with_one_json_object(tmp_path, capsys):
     assert answer["status"] == "finished"
     assert sum(answer["trials"].values()) == 6
     assert toy_objective.SPACE.model == answer["model"]
+
+
+def test_a_finished_search_leaves_its_report_with_the_decision(tmp_path, notes):
+    outcome = run_search(request_of(tmp_path), Silent())
+
+    page = outcome.folder.read_text("report/index.html") or ""
+
+    assert outcome.document["decision"]["reason"].split(":")[0] in page
+    assert outcome.folder.has_folder("report")
