@@ -17,6 +17,8 @@ from benchmarks.results_format import Metric
 CATALOGUE: Final[dict[str, str]] = {
     "simulated": "benchmarks.rollout.simulated:measure",
     "memory": "benchmarks.rollout.memory:measure",
+    "updates": "benchmarks.rollout.updates:measure",
+    "killed": "benchmarks.rollout.killed:measure",
 }
 """Name of a part to its function, in the order in which they run."""
 WITHOUT_CLUSTER: Final = ("simulated",)
