@@ -15,6 +15,7 @@ import yaml
 from rich.console import Group
 
 from novacron.errors import ConfigError, GateRefusedError, InvalidInputError
+from novacron.monitoring.rollouts.description import describe
 from novacron.monitoring.rollouts.folder import Kill, KillMode, RolloutFolder
 from novacron.monitoring.rollouts.plan import RolloutPlan
 from novacron.monitoring.rollouts.starting import (
@@ -118,7 +119,7 @@ def start_answer(request: Start, folder: RolloutFolder) -> Answer:
         "card": " ".join(notes) or "passed its gate",
         "follow it": f"novacron rollout status {request.model}",
     }
-    return Answer(payload=payload_of(rollout, folder), view=facts("Rollout started", shown))
+    return Answer(payload=describe(rollout, folder), view=facts("Rollout started", shown))
 
 
 def _check_gate(store: ModelStore, request: Start) -> list[str]:
@@ -171,7 +172,7 @@ def promote_answer(model: str, why: str, folder: RolloutFolder) -> Answer:
 
 def _changed(rollout: Rollout, folder: RolloutFolder, title: str, traffic: str) -> Answer:
     shown = {"rollout": rollout.id, "status": rollout.status, "traffic": traffic}
-    return Answer(payload=payload_of(rollout, folder), view=facts(title, shown))
+    return Answer(payload=describe(rollout, folder), view=facts(title, shown))
 
 
 def kill_answer(model: str, mode: KillMode, why: str, folder: RolloutFolder) -> Answer:
@@ -196,7 +197,7 @@ def status_answer(model: str | None, folder: RolloutFolder) -> Answer:
     """Show one rollout, or all in a line each."""
     if model is not None:
         rollout = folder.get(model)
-        payload = payload_of(rollout, folder)
+        payload = describe(rollout, folder)
         return Answer(payload=payload, view=_view(rollout, payload))
     found = [(name, folder.read(name), folder.kill_of(name)) for name in folder.models()]
     rows = [
@@ -211,57 +212,10 @@ def status_answer(model: str | None, folder: RolloutFolder) -> Answer:
     ]
     columns = ("model", "status", "tried", "its share now", "kill switch")
     payloads = {
-        name: payload_of(rollout, folder) if rollout else {"kill": kill and kill.mode}
+        name: describe(rollout, folder) if rollout else {"kill": kill and kill.mode}
         for name, rollout, kill in found
     }
     return Answer(payload={"rollouts": payloads}, view=table("Rollouts", columns, rows))
-
-
-def payload_of(rollout: Rollout, folder: RolloutFolder) -> dict[str, Any]:
-    """Return a rollout as one JSON-able object."""
-    kill = folder.kill_of(rollout.model)
-    reports = folder.reports(rollout.id)
-    return {
-        "id": rollout.id,
-        "model": rollout.model,
-        "status": rollout.status,
-        "mode": rollout.plan.mode,
-        "stable": rollout.stable,
-        "tried": list(rollout.tried),
-        "winner": rollout.winner,
-        "stage": rollout.stage,
-        "stages": list(rollout.plan.stages) if rollout.plan.mode == "canary" else [],
-        "windows": rollout.window,
-        "shares": dict(rollout.split.shares),
-        "answered": rollout.answered,
-        "exposed_ratio": rollout.exposed_ratio,
-        "kill": kill.mode if kill else None,
-        "replicas": {name: one.failure or list(one.loaded) for name, one in reports.items()},
-        "arms": {version: _arm(arm) for version, arm in _arms(rollout).items()},
-        "gates": rollout.readings,
-        "decisions": [
-            {"at": _time(one.at_s), "what": one.what, "why": one.why, "who": one.who}
-            for one in rollout.decisions
-        ],
-    }
-
-
-def _arms(rollout: Rollout) -> Mapping[str, Any]:
-    return rollout.stage_counts or rollout.last_stage
-
-
-def _arm(counts: Any) -> dict[str, Any]:
-    p95_s = counts.p95_s()
-    return {
-        "requests": counts.requests,
-        "error_rate": counts.error_rate,
-        "p95_ms": None if p95_s is None else 1e3 * p95_s,
-        "fallback_ratio": counts.fallback_ratio,
-        "compared": counts.compared,
-        "differing": counts.differing,
-        "dropped": counts.dropped,
-        "outcomes": counts.outcomes,
-    }
 
 
 def _view(rollout: Rollout, payload: Mapping[str, Any]) -> Group:
@@ -306,10 +260,6 @@ def _way(rollout: Rollout) -> str:
     steps = [f"{share:.0%}" for share in rollout.plan.stages] + ["champion"]
     here = len(steps) - 1 if rollout.status in ("promoting", "promoted") else rollout.stage
     return " > ".join(f"[{step}]" if at == here else step for at, step in enumerate(steps))
-
-
-def _time(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")
 
 
 def _audit(why: str) -> Audit:

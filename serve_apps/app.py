@@ -97,7 +97,7 @@ class Endpoint:
             plane,
             config.feedback_dir or config.registry.root / "feedback",
             histories=memory.histories,
-            extensions=memory.extensions,
+            extensions=[*memory.extensions, rollouts.routes()],
         )
         loop = asyncio.get_running_loop()
         self._desk = await asyncio.to_thread(_make_desk, config.access, self._metrics, loop)

@@ -157,7 +157,7 @@ class Gateway:
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         if self._site is not None and (methods := self._site.methods(path)):
             _check_method(scope, *methods)
-            self._desk.admit(visit, headers.get("authorization"))
+            self._desk.admit(visit, headers.get("authorization"), role=self._site.role(path))
             return await self._ask_site(self._site, path, headers, receive, visit)
         route = _ROUTES.fullmatch(path)
         if route is None:

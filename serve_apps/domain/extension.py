@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from serve_apps.settings.access import Role
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
@@ -14,6 +16,8 @@ class Operation:
     note: str = ""
     body: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
     answer: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
+    role: Role = "predict"
+    """What the caller must be allowed."""
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from serve_apps.domain.openapi import build_document
 from serve_apps.domain.process import ProcessAdapter
 from serve_apps.domain.routes import BY_PATH, DomainRoutes
 from serve_apps.oip import parse_json
+from serve_apps.settings.access import Role
 
 OPENAPI_PATH: Final = "/openapi.json"
 DOCS_PATH: Final = "/docs"
@@ -76,7 +77,12 @@ class Site:
 
     def changes(self, path: str) -> bool:
         """Tell whether asking a path changes later answers."""
-        return path == feedback.PATH
+        return path == feedback.PATH or self.role(path) == "admin"
+
+    def role(self, path: str) -> Role:
+        """Return what a caller of a path must be allowed."""
+        one = self._extensions.get(path)
+        return "predict" if one is None else one.operations[path].role
 
     def read(self, path: str) -> Page:
         """Answer a path that is read."""

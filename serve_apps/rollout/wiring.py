@@ -18,6 +18,7 @@ from serve_apps.recording import Recorder
 from serve_apps.request_path import Finished
 from serve_apps.rollout.agent import Holder, RolloutAgent
 from serve_apps.rollout.conductor import Conductor, Registrar
+from serve_apps.rollout.routes import RolloutRoutes
 from serve_apps.rollout.shadow import ShadowComparison
 from serve_apps.rollout.tally import ReplicaTally
 from serve_apps.rollout.traffic import Finder, RolloutTraffic
@@ -39,7 +40,12 @@ class Rollouts:
     tally: ReplicaTally
     shadow: ShadowComparison
     agent: RolloutAgent
+    host: RolloutHost
     _task: asyncio.Task[None] | None = None
+
+    def routes(self) -> RolloutRoutes:
+        """Return the paths by which rollouts are seen and ended over HTTP."""
+        return RolloutRoutes(self.folder, self.agent, lambda: self.host.names)
 
     def observe(self, finished: Finished) -> None:
         """Count a finished request, and compare it if it is its turn."""
@@ -96,7 +102,9 @@ def build_rollouts(
     shadow = ShadowComparison(
         host, asking, tally, max_pending=config.max_comparisons, recorder=recorder
     )
-    return Rollouts(folder=folder, traffic=traffic, tally=tally, shadow=shadow, agent=agent)
+    return Rollouts(
+        folder=folder, traffic=traffic, tally=tally, shadow=shadow, agent=agent, host=host
+    )
 
 
 def build_follower(config: RolloutConfig, registry_root: Path, host: Holder) -> RolloutAgent:

@@ -3,6 +3,7 @@ import gc
 import json
 import weakref
 from datetime import UTC, datetime
+from hashlib import sha256
 from types import SimpleNamespace
 
 import httpx
@@ -16,19 +17,24 @@ from novacron.monitoring.rollouts.folder import Kill, RolloutFolder
 from novacron.monitoring.rollouts.plan import RolloutPlan
 from novacron.monitoring.rollouts.starting import abort_rollout, promote_rollout, start
 from novacron.registry.records import Audit
+from serve_apps.access.desk import Desk
+from serve_apps.access.guard import Guard
 from serve_apps.asking import PlainAsking
 from serve_apps.config import BatchingConfig, LimitsConfig
 from serve_apps.dataplane import DataPlane
+from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
 from serve_apps.host import ModelHost
 from serve_apps.metrics import MemoryMetrics, ServingMetrics
 from serve_apps.request_path import CANDIDATE, STABLE
 from serve_apps.rollout.agent import KEEP_S, RolloutAgent
 from serve_apps.rollout.conductor import Conductor
+from serve_apps.rollout.routes import RolloutRoutes
 from serve_apps.rollout.shadow import ShadowComparison, differ
 from serve_apps.rollout.tally import ReplicaTally
 from serve_apps.rollout.traffic import RolloutTraffic
 from serve_apps.rollout.wiring import kills_of
+from serve_apps.settings.access import AccessConfig, TokenConfig
 
 pytestmark = pytest.mark.asyncio
 URL = "/v2/models/mean/infer"
@@ -554,3 +560,76 @@ async def test_the_audit_log_says_who_what_and_why(replica):
     last = SimpleNamespace(**json.loads(lines[-1]))
     assert (last.what, last.who, last.why, last.status) == ("abort", "me", "better", "aborted")
     assert (last.stable, last.tried, last.exposed_ratio) == ("1", ["2"], 0.0)
+
+
+def served_over_http(replica, tmp_path, desk=None, address="127.0.0.1"):
+    routes = RolloutRoutes(replica.folder, replica.agent, lambda: replica.host.names)
+    site = Site(replica.plane, tmp_path / "feedback", extensions=[routes])
+    app = Gateway(replica.plane, site=site, desk=desk)
+    transport = httpx.ASGITransport(app=app, client=(address, 1))
+    return httpx.AsyncClient(transport=transport, base_url="http://novacron")
+
+
+async def test_rollouts_are_seen_and_ended_over_http_and_followed_at_once(replica, tmp_path):
+    begin(replica)
+    await replica.look()
+    await replica.look()
+    client = served_over_http(replica, tmp_path)
+
+    shown = (await client.get("/api/v1/rollouts")).json()["rollouts"]["mean"]
+    ended = await client.post("/api/v1/rollouts/abort", json={"model": "mean", "why": "enough"})
+    again = await client.post("/api/v1/rollouts/abort", json={"model": "mean"})
+
+    assert (shown["status"], shown["shares"]) == ("running", {"2": 0.1, "1": 0.9})
+    assert (ended.status_code, ended.json()["status"]) == (200, "aborted")
+    assert (again.status_code, again.json()["code"]) == (409, "ConflictError")
+    assert set(versions(await replica.ask(60))) == {"1"}
+
+
+async def test_the_kill_switch_over_http_holds_in_this_replica_at_once(replica, tmp_path):
+    client = served_over_http(replica, tmp_path)
+    url = "/api/v1/rollouts"
+
+    stopped = await client.post(f"{url}/kill", json={"model": "mean", "mode": "stop", "why": "no"})
+    assert stopped.json() == {"model": "mean", "kill": "stop"}
+    assert await replica.ask(1) == [(503, None)]
+
+    lifted = await client.post(f"{url}/lift", json={"model": "mean"})
+    assert lifted.json() == {"model": "mean", "lifted": True}
+    assert versions(await replica.ask(1)) == ["1"]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"model": "other"}, {"model": "mean", "now": 1}, {"model": "mean", "mode": "x"}]
+)
+async def test_an_action_that_says_no_sense_changes_nothing(replica, tmp_path, body):
+    client = served_over_http(replica, tmp_path)
+
+    reply = await client.post("/api/v1/rollouts/kill", json=body)
+
+    assert reply.status_code == 400
+    assert replica.folder.models() == ()
+
+
+async def test_from_elsewhere_and_without_a_token_nobody_ends_a_rollout(replica, tmp_path):
+    begin(replica)
+    client = served_over_http(replica, tmp_path, address="10.0.0.9")
+
+    reply = await client.post("/api/v1/rollouts/abort", json={"model": "mean"})
+
+    assert reply.status_code in (401, 403)
+    assert replica.folder.get("mean").status == "running"
+
+
+async def test_a_token_that_may_only_ask_ends_no_rollout(replica, tmp_path):
+    begin(replica)
+    token = TokenConfig(name="app", sha256=sha256(b"secret").hexdigest())
+    desk = Desk(Guard(AccessConfig(tokens=(token,))))
+    client = served_over_http(replica, tmp_path, desk)
+    headers = {"Authorization": "Bearer secret"}
+
+    seen = await client.get("/api/v1/rollouts", headers=headers)
+    reply = await client.post("/api/v1/rollouts/abort", json={"model": "mean"}, headers=headers)
+
+    assert (seen.status_code, reply.status_code) == (200, 403)
+    assert replica.folder.get("mean").status == "running"
