@@ -19,6 +19,8 @@ CATALOGUE: Final[dict[str, str]] = {
     "memory": "benchmarks.rollout.memory:measure",
     "updates": "benchmarks.rollout.updates:measure",
     "killed": "benchmarks.rollout.killed:measure",
+    "canaries": "benchmarks.rollout.canaries:measure",
+    "availability": "benchmarks.rollout.availability:measure",
 }
 """Name of a part to its function, in the order in which they run."""
 WITHOUT_CLUSTER: Final = ("simulated",)

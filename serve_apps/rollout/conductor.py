@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from novacron.errors import ModelNotFoundError, NovacronError
+from novacron.monitoring.rollouts.counts import ArmCounts
 from novacron.monitoring.rollouts.folder import RolloutFolder
 from novacron.monitoring.rollouts.machine import abort, advance, fail, pass_on
 from novacron.monitoring.rollouts.state import Decision, Rollout
@@ -21,6 +22,7 @@ from novacron.registry.records import Audit
 logger = logging.getLogger(__name__)
 
 ALIAS_LOOK_S: Final = 10.0
+OUTCOMES_LOOK_S: Final = 10.0
 _WHO: Final = "rollout"
 
 
@@ -64,6 +66,15 @@ class Leadership:
             self._file = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Losses:
+    """Outcomes as they were read last."""
+
+    stage: int
+    read_s: float
+    counts: dict[str, ArmCounts]
+
+
 class Conductor:
     """Moves rollouts on. Blocks: call it in a thread.
 
@@ -71,6 +82,7 @@ class Conductor:
         folder: Where they are kept.
         registrar: The registry.
         clock: Seconds since 1970.
+        outcomes: Losses of the present stage by version, where outcomes are fed back.
     """
 
     def __init__(
@@ -78,10 +90,13 @@ class Conductor:
         folder: RolloutFolder,
         registrar: Registrar,
         clock: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
+        outcomes: Callable[[Rollout], dict[str, ArmCounts]] | None = None,
     ) -> None:
         self._folder = folder
         self._registrar = registrar
         self._clock = clock
+        self._outcomes = outcomes
+        self._losses: dict[str, _Losses] = {}
         self._alias_seen_s: dict[str, float] = {}
         self._unreachable: set[str] = set()
 
@@ -92,6 +107,7 @@ class Conductor:
             return ()
         # Outside the lock: the registry may take its time, and an abort must not wait for it.
         champion = self._look_at_alias(rollout)
+        self._look_at_outcomes(rollout)
         with self._folder.changing(model):
             rollout = self._folder.read(model)
             if rollout is None or not rollout.is_live:
@@ -121,7 +137,27 @@ class Conductor:
         for replica, report in reports.items():
             if report.failure:
                 return [fail(rollout, f"replica {replica}: {report.failure}", now_s)]
-        return advance(rollout, {name: one.counts for name, one in reports.items()}, now_s)
+        totals = {name: one.counts for name, one in reports.items()}
+        known = self._losses.get(rollout.id)
+        if known is not None and known.stage == rollout.stage:
+            totals["outcomes"] = {known.stage: known.counts}
+        return advance(rollout, totals, now_s)
+
+    def _look_at_outcomes(self, rollout: Rollout) -> None:
+        """Read the losses again, now and then: the log may be large."""
+        known = self._losses.get(rollout.id)
+        now_s = self._clock()
+        is_known = known is not None and known.stage == rollout.stage
+        if self._outcomes is None or rollout.status != "running":
+            return
+        if known is not None and is_known and now_s < known.read_s + OUTCOMES_LOOK_S:
+            return
+        try:
+            counts = self._outcomes(rollout)
+        except Exception:
+            logger.exception("the outcomes of %s could not be read", rollout.model)
+            counts = known.counts if known is not None and is_known else {}
+        self._losses[rollout.id] = _Losses(rollout.stage, now_s, counts)
 
     def _look_at_alias(self, rollout: Rollout) -> str | None:
         """Return where the champion's alias points; None where it is not known or not asked."""

@@ -70,20 +70,6 @@ class ReplicaTally:
         arm.observe_latency(latency_s)
         self._unit(arm, rollout, finished.key, "latency", latency_s)
 
-    def outcome(self, model: str, version: str, loss: float, key: str = "") -> None:
-        """Count an answer whose actual outcome was fed back.
-
-        Args:
-            model: Which model.
-            version: The version that had answered.
-            loss: Of that answer, for example its absolute error; lower is better.
-            key: Of the request, in an A/B test.
-        """
-        arm = self.arm(model, version)
-        if arm is not None:
-            arm.observe_outcome(loss)
-            self._unit(arm, self._rollouts[model], key, "outcome", loss)
-
     def _unit(
         self, arm: ArmCounts, rollout: Rollout, key: str, measure: str, value: float
     ) -> None:

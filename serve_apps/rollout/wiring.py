@@ -14,10 +14,12 @@ from novacron.errors import ConfigError
 from novacron.monitoring.rollouts.folder import KILL_MODES, Kill, RolloutFolder
 from serve_apps.asking import Asking
 from serve_apps.metrics import MetricsLibrary
+from serve_apps.prediction_log.recorder import LogRecorder
 from serve_apps.recording import Recorder
 from serve_apps.request_path import Finished
 from serve_apps.rollout.agent import Holder, RolloutAgent
 from serve_apps.rollout.conductor import Conductor, Registrar
+from serve_apps.rollout.outcomes import LoggedOutcomes
 from serve_apps.rollout.routes import RolloutRoutes
 from serve_apps.rollout.shadow import ShadowComparison
 from serve_apps.rollout.tally import ReplicaTally
@@ -94,7 +96,7 @@ def build_rollouts(
         folder,
         traffic,
         tally,
-        Conductor(folder, registrar),
+        Conductor(folder, registrar, outcomes=_outcomes_of(recorder)),
         replica=replica_name(),
         kills=kills_of(os.environ.get(KILL_VARIABLE, "")),
         library=library,
@@ -105,6 +107,11 @@ def build_rollouts(
     return Rollouts(
         folder=folder, traffic=traffic, tally=tally, shadow=shadow, agent=agent, host=host
     )
+
+
+def _outcomes_of(recorder: Recorder | None) -> LoggedOutcomes | None:
+    """Return the outcomes that the prediction log is told, where there is such a log."""
+    return LoggedOutcomes(recorder.writer.directory) if isinstance(recorder, LogRecorder) else None
 
 
 def build_follower(config: RolloutConfig, registry_root: Path, host: Holder) -> RolloutAgent:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 import pytest_asyncio
 from serving_fakes import MeanModel, MemoryStore
@@ -29,6 +30,7 @@ from serve_apps.metrics import MemoryMetrics, ServingMetrics
 from serve_apps.request_path import CANDIDATE, STABLE
 from serve_apps.rollout.agent import KEEP_S, RolloutAgent
 from serve_apps.rollout.conductor import Conductor
+from serve_apps.rollout.outcomes import LoggedOutcomes, count_losses, stage_began_s
 from serve_apps.rollout.routes import RolloutRoutes
 from serve_apps.rollout.shadow import ShadowComparison, differ
 from serve_apps.rollout.tally import ReplicaTally
@@ -466,18 +468,56 @@ async def test_too_many_comparisons_are_dropped_and_counted_and_delay_nobody(rep
 
 async def test_outcomes_that_are_fed_back_count_for_their_version(replica):
     begin(replica, plan=PLAN.model_copy(update={"compare_share": 0.0}))
-    await replica.look()
     rng = np.random.default_rng(4)
-    for _ in range(400):
-        replica.tally.outcome("mean", "1", float(rng.exponential(1.0)))
-        replica.tally.outcome("mean", "2", float(rng.exponential(3.0)))
-    await replica.ask(5)
+    joined = pd.DataFrame(
+        {
+            "prediction_id": [f"p{i}" for i in range(800)],
+            "version": ["1", "2"] * 400,
+            "role": [STABLE, CANDIDATE] * 400,
+            "entity": [""] * 800,
+            "made_at": pd.Timestamp(AUDIT.at) + pd.Timedelta(seconds=1),
+            "error": rng.exponential([1.0, 3.0] * 400),
+        }
+    )
+    replica.agent._conductor._outcomes = lambda rollout: count_losses(
+        joined, rollout, stage_began_s(rollout)
+    )
 
+    await replica.look()
+    await replica.ask(5)
     await replica.look()
 
     rollout = replica.folder.get("mean")
     assert rollout.status == "rolled_back"
     assert "outcomes" in rollout.decisions[-1].why
+
+
+async def test_losses_are_those_of_this_stage_by_prediction_and_by_group_of_entities(replica):
+    plan = RolloutPlan(mode="ab", weights={"1": 0.5, "2": 0.5})
+    rollout = begin(replica, plan=plan)
+    later = pd.Timestamp(AUDIT.at) + pd.Timedelta(seconds=1)
+    joined = pd.DataFrame(
+        {
+            "prediction_id": ["a", "a", "b", "old", "hand"],
+            "version": ["1", "1", "2", "2", "2"],
+            "role": [STABLE, STABLE, CANDIDATE, CANDIDATE, "named"],
+            "entity": ["vm", "vm", "vn", "vn", "vn"],
+            "made_at": [later, later, later, later - pd.Timedelta(days=1), later],
+            "error": [1.0, -3.0, 5.0, 100.0, 100.0],
+        }
+    )
+
+    found = count_losses(joined, rollout, stage_began_s(rollout))
+
+    assert (found["1"].outcomes, found["1"].loss_sum, found["1"].loss_squares) == (1, 2.0, 4.0)
+    assert (found["2"].outcomes, found["2"].loss_sum) == (1, 5.0)
+    assert list(found["2"].unit_sum.values()) == [5.0]
+
+
+async def test_outcomes_come_from_the_log_that_is_there(replica, tmp_path):
+    rollout = begin(replica)
+
+    assert LoggedOutcomes(tmp_path / "predictions")(rollout) == {}
 
 
 async def test_a_callers_mistake_says_nothing_of_a_version(replica):
