@@ -18,12 +18,11 @@ class Completed:
 class Histories(Protocol):
     """Completes rows that name what they are about and bring no history."""
 
-    async def complete(self, kind: str, inputs: frozenset[str], row: Row) -> Completed | None:
+    async def complete(self, inputs: frozenset[str], row: Row) -> Completed | None:
         """Return the row with a history; None where it needs none, or there is none to give.
 
         Args:
-            kind: Kind of the model.
-            inputs: Names of its inputs.
+            inputs: Names of the model's inputs.
             row: As it was asked.
 
         Raises:

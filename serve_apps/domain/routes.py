@@ -212,7 +212,7 @@ class DomainRoutes:
         for row in rows:
             found = None
             try:
-                found = await self._histories.complete(served.model.kind, inputs, row)
+                found = await self._histories.complete(inputs, row)
             except (NotFoundError, InvalidInputError) as error:
                 work.errors[row.place] = error
             if found is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from novacron.contracts.telemetry import SCHEMAS
+from novacron.contracts.telemetry import LINK_SCHEMA, SCHEMAS
 from novacron.errors import NotFoundError, OutOfRangeError
 from novacron.features.live import hold_last
 from novacron.telemetry.blocks import US, iso_utc
@@ -17,11 +17,12 @@ from serve_apps.domain.completion import Completed
 from serve_apps.domain.rows import Row
 from serve_apps.messages import unexpected
 
-_LINK: Final = ("bandwidth_mbps", "rtt_ms", "loss_ratio", "jitter_ms")
+_LINK: Final = tuple(field.name for field in LINK_SCHEMA.metrics)
+_REQUIRED: Final = "bandwidth_mbps"
+"""A model that reads it reads the history of a link."""
+_VALUE: Final = "value"
 METRIC: Final = "metric"
-"""Field by which a row of the anomaly route names the metric whose samples are judged."""
-KINDS: Final = ("bandwidth", "anomaly")
-"""Kinds of models whose histories can be kept here."""
+"""Field by which a row names the metric whose samples are the `value` of a model that reads one."""
 
 
 class LiveHistories:
@@ -43,14 +44,13 @@ class LiveHistories:
         self._max_age_s = max_age_s
         self._now = now
 
-    async def complete(self, kind: str, inputs: frozenset[str], row: Row) -> Completed | None:
-        """Return the row with a history; None where it brings its own, or the kind has none here.
+    async def complete(self, inputs: frozenset[str], row: Row) -> Completed | None:
+        """Return the row with a history; None where it brings its own, or the model reads none.
 
         Gaps are filled by the value before, as the model's inputs ask for. Each sample is a step.
 
         Args:
-            kind: Kind of the model.
-            inputs: Names of its inputs.
+            inputs: Names of the model's inputs.
             row: As it was asked.
 
         Raises:
@@ -58,9 +58,9 @@ class LiveHistories:
             OutOfRangeError: Its newest sample is too old.
             SchemaError: The metric is none that is kept.
         """
-        if row.entity is None or kind not in KINDS:
+        if row.entity is None:
             return None
-        if kind == "bandwidth":
+        if _REQUIRED in inputs:
             if any(name in row.fields for name in _LINK):
                 return None
             window = await self._window("link", row.entity)
@@ -72,7 +72,8 @@ class LiveHistories:
                 and (held := hold_last(window.metrics[name])) is not None
             }
             return self._completed(row, window, filled)
-        if "value" in row.fields or METRIC not in row.fields:
+        is_asked = METRIC in row.fields and METRIC not in inputs and _VALUE in inputs
+        if not is_asked or _VALUE in row.fields:
             return None
         metric = row.fields[METRIC]
         window = await self._window(self._table_of(metric), row.entity)
@@ -82,7 +83,7 @@ class LiveHistories:
                 f"No sample of {row.entity!r} holds {metric}.", remedy="Send some, or its history."
             )
         bare = replace(row, fields={k: v for k, v in row.fields.items() if k != METRIC})
-        return self._completed(bare, window, {"value": held.tolist()})
+        return self._completed(bare, window, {_VALUE: held.tolist()})
 
     def _table_of(self, metric: object) -> str:
         for table, kept in self._store.config.metrics.items():

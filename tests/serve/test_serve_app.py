@@ -3,7 +3,7 @@ import re
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import doubling_model
 import httpx
@@ -13,6 +13,8 @@ import pytest
 import yaml
 from served_endpoint import ROOT, RULES, until
 
+from novacron.errors import DatasetNotFoundError
+from novacron.monitoring.predictions.join import read_predictions
 from novacron.registry.records import Audit
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -79,6 +81,48 @@ def test_an_answer_carries_its_request_id_once_and_its_timing(endpoint):
     assert reply.headers.get_list("x-request-id") == ["mine"]
     assert refusal.json()["request_id"] == refusal.headers["x-request-id"]
     assert re.fullmatch(r"decode;dur=.*queue;dur=.*predict;dur=.*", reply.headers["server-timing"])
+
+
+def test_samples_sent_by_anybody_answer_for_their_link_and_answers_are_logged(endpoint):
+    newest = datetime.now(UTC)
+    samples = [
+        {
+            "ts": (newest - timedelta(seconds=5 * (9 - n))).isoformat(),
+            "link_id": "w-1",
+            "bandwidth_mbps": 10.0 + n,
+        }
+        for n in range(10)
+    ]
+    for sample in samples:
+        # A connection each, so that the proxy may choose another replica.
+        sent = httpx.post(
+            f"{endpoint.url}/api/v1/samples", json={"table": "link", "samples": [sample]}
+        )
+        assert sent.json()["accepted"] == 1
+
+    asked = [
+        httpx.post(f"{endpoint.url}/api/v1/predict/bandwidth", json={"link_id": "w-1"})
+        for _ in range(8)
+    ]
+
+    for reply in asked:
+        record = reply.json()
+        assert record["history"]["samples"] == 10
+        factor = endpoint.factors[record["model_version"]]
+        assert record["value_mbps"] == [factor * one["bandwidth_mbps"] for one in samples]
+    ids = {reply.json()["prediction_id"] for reply in asked}
+    folder = endpoint.store.config.root / "predictions"
+    until(lambda: ids <= _logged(folder), "the answers in the prediction log", timeout_s=60)
+    told = {"prediction_id": ids.pop(), "value": [20.0]}
+    assert httpx.post(f"{endpoint.url}/api/v1/actuals", json=told).json()["kept"] == 1
+
+
+def _logged(folder):
+    try:
+        table = read_predictions(folder, model="bandwidth")
+    except DatasetNotFoundError:
+        return set()
+    return set(table.column("prediction_id").to_pylist())
 
 
 def test_serve_shows_the_scaling_and_limits_it_was_given(endpoint):
