@@ -47,15 +47,15 @@ class Memory:
         self.intake: SampleIntake | None = None
         self.histories: LiveHistories | None = None
         self.recorder: LogRecorder | None = None
-        self._actuals: ActualsRoutes | None = None
+        self.actuals: ActualsRoutes | None = None
         self._ticker: asyncio.Task[None] | None = None
         if predictions.is_enabled:
             writer = PredictionWriter(
                 predictions.directory or root / "predictions", predictions.log
             )
             self.recorder = LogRecorder(writer)
-            self._actuals = ActualsRoutes(writer, predictions, library)
-            self.extensions.append(self._actuals)
+            self.actuals = ActualsRoutes(writer, predictions, library)
+            self.extensions.append(self.actuals)
         if streaming.is_enabled:
             self._open_samples(streaming, streaming.directory or root / "samples", library)
 
@@ -92,8 +92,8 @@ class Memory:
             try:
                 if self.intake is not None:
                     await self.intake.tick()
-                if self._actuals is not None:
-                    await asyncio.to_thread(self._actuals.show)
+                if self.actuals is not None:
+                    await asyncio.to_thread(self.actuals.show)
             except Exception:
                 logger.exception("a flush of samples or metrics failed")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from novacron.errors import NotFoundError, NovacronError, PayloadTooLargeError, SchemaError
@@ -10,7 +11,13 @@ from novacron.monitoring.metric_names import (
     PREDICTION_LOG_HEALTHY,
     PREDICTIONS_LOGGED,
 )
-from novacron.monitoring.predictions.actuals import Actual, ActualsLog, read_actual
+from novacron.monitoring.predictions.actuals import (
+    Actual,
+    ActualsLog,
+    read_actual,
+    unknown_prediction,
+)
+from novacron.monitoring.predictions.known import Known
 from novacron.monitoring.predictions.writer import PredictionWriter
 from serve_apps.domain.extension import Operation
 from serve_apps.messages import unexpected
@@ -30,6 +37,22 @@ _STATES: Final = {
 }
 
 
+OnOutcome = Callable[[str, str, float, str], None]
+
+
+def _nobody(_model: str, _version: str, _loss: float, _key: str) -> None:
+    """Told where nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Outcomes that were kept, the predictions they name, and what was refused, by place."""
+
+    good: list[Actual]
+    known: Mapping[str, Known]
+    errors: dict[int, NovacronError]
+
+
 class ActualsRoutes:
     """Implements `Extension` over the log.
 
@@ -44,7 +67,9 @@ class ActualsRoutes:
     ) -> None:
         self._writer = writer
         self._config = config
-        self._actuals = ActualsLog(writer.directory, is_waiting=writer.holds)
+        self.on_outcome: OnOutcome = _nobody
+        """Told of each outcome, on the event loop: model, version, loss and key of the request."""
+        self._actuals = ActualsLog(writer.directory, waiting=writer.waiting)
         self._counted = ACTUALS.create(library)
         self._rows = PREDICTIONS_LOGGED.create(library)
         self._healthy = PREDICTION_LOG_HEALTHY.create(library)
@@ -118,9 +143,15 @@ class ActualsRoutes:
             NovacronError: No outcome could be kept: the refusal of the first.
         """
         documents = self._documents(parse_json(body))
-        kept, errors = await asyncio.to_thread(self._keep, documents)
+        done = await asyncio.to_thread(self._keep, documents)
+        kept, errors = len(done.good), done.errors
         if kept:
             self._counted.inc(kept, tags={"outcome": "kept"})
+        for actual in done.good:
+            known = done.known[actual.prediction_id]
+            loss = known.loss(actual.values)
+            if loss is not None:
+                self.on_outcome(known.model, known.version, loss, known.entity or "")
         unknown = sum(isinstance(error, NotFoundError) for error in errors.values())
         if unknown:
             self._counted.inc(unknown, tags={"outcome": "unknown"})
@@ -157,16 +188,21 @@ class ActualsRoutes:
             )
         return given
 
-    def _keep(self, documents: list[Any]) -> tuple[int, dict[int, NovacronError]]:
+    def _keep(self, documents: list[Any]) -> "_Kept":
         good: list[Actual] = []
         errors: dict[int, NovacronError] = {}
+        read: dict[int, Actual] = {}
         for place, document in enumerate(documents):
             try:
-                actual = read_actual(document)
-                self._actuals.check_known(actual)
-                good.append(actual)
+                read[place] = read_actual(document)
             except NovacronError as error:
                 errors[place] = error
+        known = self._actuals.find(tuple(read.values()))
+        for place, actual in read.items():
+            if actual.prediction_id in known:
+                good.append(actual)
+            else:
+                errors[place] = unknown_prediction(actual.prediction_id)
         if good:
             self._actuals.append(good)
-        return len(good), errors
+        return _Kept(good, known, dict(sorted(errors.items())))

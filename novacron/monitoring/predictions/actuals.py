@@ -12,11 +12,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow.parquet as pq
-
 from novacron.errors import NotFoundError, NotReadyError, OutOfRangeError, SchemaError
 from novacron.monitoring.predictions.entry import parse_id
-from novacron.monitoring.predictions.files import block_files
+from novacron.monitoring.predictions.known import Known, find_written
 
 MAX_VALUES: Final = 4_096
 _PREFIX: Final = "actuals-"
@@ -70,7 +68,7 @@ class ActualsLog:
     Args:
         directory: The folder of the prediction log.
         now: The day under which outcomes are kept.
-        is_waiting: Tells whether a prediction is recorded and not written yet.
+        waiting: Returns a prediction that is recorded and not written yet, else None.
     """
 
     def __init__(
@@ -78,25 +76,23 @@ class ActualsLog:
         directory: Path,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        is_waiting: Callable[[str], bool] = lambda _: False,
+        waiting: Callable[[str], Known | None] = lambda _: None,
     ) -> None:
         self._directory = directory
         self._now = now
-        self._is_waiting = is_waiting
+        self._waiting = waiting
 
-    def check_known(self, actual: Actual) -> None:
-        """Make sure that the prediction exists.
-
-        Raises:
-            NotFoundError: No such prediction is in the log, or it is not on the disk yet.
-        """
-        if self._is_waiting(actual.prediction_id) or self._is_written(actual.prediction_id):
-            return
-        raise NotFoundError(
-            f"There is no prediction {actual.prediction_id!r} in the log.",
-            remedy="It was never made, is older than the log is kept, or was made a moment ago by "
-            "another replica: those are found once their block is written.",
-        )
+    def find(self, actuals: Sequence[Actual]) -> dict[str, Known]:
+        """Return the predictions that outcomes name, by id; those that do not exist are left out."""
+        found: dict[str, Known] = {}
+        missing = []
+        for one in actuals:
+            known = self._waiting(one.prediction_id)
+            if known is None:
+                missing.append(one.prediction_id)
+            else:
+                found[one.prediction_id] = known
+        return found | find_written(self._directory, missing)
 
     def append(self, actuals: Sequence[Actual]) -> None:
         """Keep outcomes; they are on the disk when this returns.
@@ -126,19 +122,14 @@ class ActualsLog:
                 f"Outcomes cannot be kept: {cause}.", remedy="Send them again later."
             ) from cause
 
-    def _is_written(self, name: str) -> bool:
-        asked = parse_id(name)
-        if asked is None:
-            return False
-        for file in block_files(self._directory, writer=asked.writer):
-            if not file.first <= asked.sequence <= file.last:
-                continue
-            ids = pq.read_table(
-                file.path, columns=["prediction_id"], filters=[("prediction_id", "==", name)]
-            )
-            if ids.num_rows:
-                return True
-        return False
+
+def unknown_prediction(name: str) -> NotFoundError:
+    """Return the refusal of an outcome whose prediction does not exist."""
+    return NotFoundError(
+        f"There is no prediction {name!r} in the log.",
+        remedy="It was never made, is older than the log is kept, or was made a moment ago by "
+        "another replica: those are found once their block is written.",
+    )
 
 
 def read_actuals(directory: Path) -> Iterator[tuple[Actual, datetime]]:

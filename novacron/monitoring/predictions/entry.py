@@ -67,6 +67,12 @@ class PredictionId(NamedTuple):
         """The id of the whole answer."""
         return answer_id(self.writer, self.sequence)
 
+    def fits(self, n_rows: int) -> bool:
+        """Tell whether it names a row of an answer of so many: `.N` is written where there are several."""
+        if self.row is None:
+            return n_rows == 1
+        return n_rows > 1 and self.row < n_rows
+
 
 def answer_id(writer: str, sequence: int) -> str:
     """Return the id of an answer."""

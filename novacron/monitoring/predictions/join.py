@@ -1,6 +1,6 @@
 """Predictions and outcomes in one frame, and errors by version from that alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +12,9 @@ import pyarrow.parquet as pq
 from novacron.errors import DatasetNotFoundError
 from novacron.monitoring.predictions.actuals import read_actuals
 from novacron.monitoring.predictions.files import block_files
+from novacron.monitoring.predictions.known import choose_points
 from novacron.monitoring.predictions.tables import OUTPUT
 
-POINTS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "bandwidth": ("value_mbps", "lower_mbps", "upper_mbps"),
-    "anomaly": ("alert", "", ""),
-}
-"""Outputs of a kind that are compared with outcomes: the value, and the ends of its interval. Other
-kinds are compared by `value`, `lower` and `upper`, or by their first output that is a number."""
 TOLD: Final = (
     "prediction_id",
     "kind",
@@ -139,15 +134,11 @@ def _points(predictions: pa.Table) -> dict[str, str]:
         for name in given
         if pa.types.is_floating(predictions.schema.field(OUTPUT + name).type.value_type)
     ]
-    wanted = POINTS.get(kinds[0] if kinds else "", ("value", "lower", "upper"))
-    value = wanted[0] if wanted[0] in numbers else next(iter(numbers), "")
+    value, lower, upper = choose_points(kinds[0] if kinds else "", numbers)
     if not value:
         raise DatasetNotFoundError(
             "These predictions have no output that is a number.",
             remedy="Their outcomes cannot be compared with them.",
         )
-    parts = {"predicted": value}
-    if value == wanted[0]:
-        ends = zip(("lower", "upper"), wanted[1:], strict=True)
-        parts |= {part: name for part, name in ends if name in numbers}
-    return parts
+    parts = {"predicted": value, "lower": lower, "upper": upper}
+    return {part: name for part, name in parts.items() if name}

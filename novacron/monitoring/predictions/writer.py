@@ -28,6 +28,7 @@ from novacron.monitoring.predictions.counters import (
 )
 from novacron.monitoring.predictions.entry import WRITER_CHARS, Entry, answer_id, parse_id
 from novacron.monitoring.predictions.files import BlockFile, remove_old, write_block
+from novacron.monitoring.predictions.known import SHADOW, Known, known_of
 from novacron.monitoring.predictions.tables import build_table, day_of, group_entries
 
 logger = logging.getLogger(__name__)
@@ -122,21 +123,21 @@ class PredictionWriter:
         """Rows that are recorded and not written."""
         return self._counts.recorded - self._gone_rows
 
-    def holds(self, prediction_id: str) -> bool:
-        """Tell whether an answer of this process waits for its block."""
+    def waiting(self, prediction_id: str) -> Known | None:
+        """Return a prediction of this process that waits for its block; None where none does."""
         asked = parse_id(prediction_id)
         if asked is None or asked.writer != self.writer:
-            return False
+            return None
         for entry in (*tuple(self._buffer), *tuple(self._in_work)):
-            if entry.prediction_id == asked.answer:
-                return asked.row is None or asked.row < entry.n_rows
-        return False
+            if entry.prediction_id == asked.answer and entry.role != SHADOW:
+                return known_of(entry, asked.row or 0) if asked.fits(entry.n_rows) else None
+        return None
 
     def flush(self) -> None:
         """Write what waits, now, from the calling thread."""
         with self._flushing:
             for _ in range(len(self._buffer)):
-                # In this order, so that `holds` finds it at any moment.
+                # In this order, so that `waiting` finds it at any moment.
                 self._in_work.append(self._buffer[0])
                 self._buffer.popleft()
             self._write_waiting()

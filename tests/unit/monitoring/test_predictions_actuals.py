@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from logged_predictions import close_logs, entry, open_log
 
-from novacron.errors import DatasetNotFoundError, NotFoundError, OutOfRangeError, SchemaError
+from novacron.errors import DatasetNotFoundError, OutOfRangeError, SchemaError
 from novacron.monitoring.predictions.actuals import ActualsLog, read_actual, read_actuals
 from novacron.monitoring.predictions.join import errors_by_version, join_actuals, read_predictions
 
@@ -19,7 +19,7 @@ def _closing():
 
 def tell(log, actuals, name, value):
     actual = read_actual({"prediction_id": name, "value": value})
-    actuals.check_known(actual)
+    assert name in actuals.find([actual])
     actuals.append([actual])
 
 
@@ -30,7 +30,7 @@ def log(tmp_path):
 
 @pytest.fixture
 def actuals(log):
-    return ActualsLog(log.directory, is_waiting=log.holds)
+    return ActualsLog(log.directory, waiting=log.waiting)
 
 
 @pytest.mark.parametrize(
@@ -60,30 +60,55 @@ def test_a_bad_outcome_is_refused_with_the_field_at_fault(document, error, field
     assert caught.value.field == field
 
 
+def find(actuals, *names):
+    return actuals.find([read_actual({"prediction_id": name, "value": 1}) for name in names])
+
+
 def test_a_prediction_is_known_while_it_waits_and_once_it_is_written(log, actuals):
-    one = entry(log, [[1], [2]])
+    one = entry(log, [[1, 2], [3, 4]], entities=("a", "b"), role="canary")
+    alone = entry(log, [[5]])
     log.record(one)
+    log.record(alone)
+    strangers = (f"{one.prediction_id}.2", one.prediction_id, f"{alone.prediction_id}.0")
     for flushed in (False, True):
         if flushed:
             log.flush()
-        for name in one.row_ids():
-            actuals.check_known(read_actual({"prediction_id": name, "value": 1}))
-        for stranger in (f"{one.prediction_id}.2", log.new_id(), "0123456789ab00000001"):
-            with pytest.raises(NotFoundError, match="no prediction"):
-                actuals.check_known(read_actual({"prediction_id": stranger, "value": 1}))
+        known = find(actuals, *one.row_ids(), alone.prediction_id)
+        assert [found.predicted for found in known.values()] == [(1, 2), (3, 4), (5,)]
+        assert [found.entity for found in known.values()] == ["a", "b", None]
+        assert known[one.row_ids()[0]].role == "canary"
+        assert find(actuals, *strangers, log.new_id(), "0123456789ab00000001") == {}
 
 
 def test_predictions_of_other_processes_are_known_once_they_are_written(log, tmp_path):
     other = open_log(tmp_path)
     one = entry(other, [[1]])
     other.record(one)
-    actuals = ActualsLog(tmp_path, is_waiting=log.holds)
-    actual = read_actual({"prediction_id": one.prediction_id, "value": 1})
+    actuals = ActualsLog(tmp_path, waiting=log.waiting)
 
-    with pytest.raises(NotFoundError, match="another replica"):
-        actuals.check_known(actual)
+    assert find(actuals, one.prediction_id) == {}
     other.flush()
-    actuals.check_known(actual)
+    assert find(actuals, one.prediction_id)
+
+
+def test_the_loss_of_an_outcome_is_its_mean_absolute_error_over_what_was_observed(log, actuals):
+    one = entry(log, [[10, 20, 30]])
+    log.record(one)
+    (known,) = find(actuals, one.prediction_id).values()
+
+    assert known.loss([11, None, 33, 99]) == 2
+    assert known.loss([None]) is None
+
+
+def test_of_an_answer_and_its_shadow_the_one_that_was_heard_is_known(log, actuals):
+    served = entry(log, [[10]])
+    shadow = entry(log, [[12]], version="2", role="shadow", prediction_id=served.prediction_id)
+    for one in (shadow, served, shadow):
+        log.record(one)
+    for _ in range(2):
+        (known,) = find(actuals, served.prediction_id).values()
+        assert (known.version, known.role) == ("1", "champion")
+        log.flush()
 
 
 def test_outcomes_meet_their_predictions_and_errors_are_told_by_version(log, actuals, tmp_path):
