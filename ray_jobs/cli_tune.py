@@ -10,64 +10,76 @@ from ray_jobs.answers import Answer, answer
 
 app = typer.Typer()
 
+Model = Annotated[
+    str, typer.Argument(help="Name of the model, or package.module:VARIABLE of an objective.")
+]
+Trials = Annotated[
+    int, typer.Option(help="Settings in all; more of them extend a search that is there.")
+]
+Time = Annotated[
+    float | None, typer.Option(help="Seconds of the search phase, over all its runs.")
+]
+Search = Annotated[Literal["tpe", "random"], typer.Option(help="How new settings arise.")]
+Scheduler = Annotated[
+    Literal["asha", "median", "pbt", "none"] | None,
+    typer.Option(help="What gives trials up early; default: the model's own."),
+]
+Seeds = Annotated[str, typer.Option(help="Of the finalists.")]
+Finalists = Annotated[int, typer.Option(help="Settings that are confirmed.")]
+Seed = Annotated[int, typer.Option(help="Of the search.")]
+Budget = Annotated[
+    int | None, typer.Option(help="Of a trial, in the model's unit; default: a full training.")
+]
+Place = Annotated[
+    str | None, typer.Option(help="Folder or URI, e.g. s3://bucket/tune; default runs/tune.")
+]
+Data = Annotated[
+    str | None, typer.Option(help="Folder of traces, or `generator`; default $NOVACRON_DATA_DIR.")
+]
+Only = Annotated[list[str] | None, typer.Option(help="Search this parameter; may be repeated.")]
+Ranges = Annotated[
+    list[str] | None,
+    typer.Option("--range", help="NAME=LOW..HIGH or NAME=A,B; may be repeated."),
+]
+Engine = Annotated[Literal["ray", "here"], typer.Option(help="here: no Ray, one trial at a time.")]
+Parallel = Annotated[
+    int | None, typer.Option(help="Most trials at once; default: as many as fit.")
+]
+Cpus = Annotated[int, typer.Option(help="CPU slots and threads of a trial.")]
+Small = Annotated[bool, typer.Option("--small", help="As little data as still trains.")]
+NoTrack = Annotated[bool, typer.Option("--no-track", help="Leave MLflow out.")]
+Register = Annotated[
+    bool, typer.Option("--register", help="Train what holds in full, as challenger.")
+]
+Submit = Annotated[
+    bool, typer.Option("--submit", help="Run as a job of the local cluster, started if needed.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+
 
 @app.command()
 def tune(  # noqa: PLR0913 - one argument for each option
-    model: Annotated[
-        str, typer.Argument(help="Name of the model, or package.module:VARIABLE of an objective.")
-    ],
-    trials: Annotated[
-        int, typer.Option(help="Settings in all; more of them extend a search that is there.")
-    ] = 30,
-    time: Annotated[
-        float | None, typer.Option(help="Seconds of the search phase, over all its runs.")
-    ] = None,
-    search: Annotated[
-        Literal["tpe", "random"], typer.Option(help="How new settings arise.")
-    ] = "tpe",
-    scheduler: Annotated[
-        Literal["asha", "median", "pbt", "none"] | None,
-        typer.Option(help="What gives trials up early; default: the model's own."),
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Of the finalists.")] = "1,2,3",
-    finalists: Annotated[int, typer.Option(help="Settings that are confirmed.")] = 3,
-    seed: Annotated[int, typer.Option(help="Of the search.")] = 7,
-    budget: Annotated[
-        int | None, typer.Option(help="Of a trial, in the model's unit; default: a full training.")
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Folder or URI, e.g. s3://bucket/tune; default runs/tune.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Folder of traces, or `generator`; default $NOVACRON_DATA_DIR."),
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Search this parameter; may be repeated.")
-    ] = None,
-    range_: Annotated[
-        list[str] | None,
-        typer.Option("--range", help="NAME=LOW..HIGH or NAME=A,B; may be repeated."),
-    ] = None,
-    engine: Annotated[
-        Literal["ray", "here"], typer.Option(help="here: no Ray, one trial at a time.")
-    ] = "ray",
-    parallel: Annotated[
-        int | None, typer.Option(help="Most trials at once; default: as many as fit.")
-    ] = None,
-    cpus_per_trial: Annotated[int, typer.Option(help="CPU slots and threads of a trial.")] = 1,
-    small: Annotated[
-        bool, typer.Option("--small", help="As little data as still trains.")
-    ] = False,
-    no_track: Annotated[bool, typer.Option("--no-track", help="Leave MLflow out.")] = False,
-    register: Annotated[
-        bool, typer.Option("--register", help="Train what holds in full, as challenger.")
-    ] = False,
-    submit: Annotated[
-        bool,
-        typer.Option("--submit", help="Run as a job of the local cluster, started if needed."),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")] = False,
+    model: Model,
+    trials: Trials = 30,
+    time: Time = None,
+    search: Search = "tpe",
+    scheduler: Scheduler = None,
+    seeds: Seeds = "1,2,3",
+    finalists: Finalists = 3,
+    seed: Seed = 7,
+    budget: Budget = None,
+    storage: Place = None,
+    data: Data = None,
+    only: Only = None,
+    ranges: Ranges = None,
+    engine: Engine = "ray",
+    parallel: Parallel = None,
+    cpus_per_trial: Cpus = 1,
+    small: Small = False,
+    no_track: NoTrack = False,
+    register: Register = False,
+    submit: Submit = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search the settings of a model; the same command goes on where an earlier run stopped.
 
@@ -75,31 +87,34 @@ def tune(  # noqa: PLR0913 - one argument for each option
     that the search never saw.
     """
     options = {
-        "model": model, "trials": trials, "time": time, "search": search, "scheduler": scheduler,
-        "seeds": seeds, "finalists": finalists, "seed": seed, "budget": budget,
-        "storage": storage, "data": data, "only": only, "range": range_, "engine": engine,
-        "parallel": parallel, "cpus-per-trial": cpus_per_trial, "small": small,
-        "no-track": no_track, "register": register,
+        "model": model, "trials": trials, "time": time, "search": search,
+        "scheduler": scheduler, "seeds": seeds, "finalists": finalists, "seed": seed,
+        "budget": budget, "storage": storage, "data": data, "only": only, "range": ranges,
+        "engine": engine, "parallel": parallel, "cpus-per-trial": cpus_per_trial,
+        "small": small, "no-track": no_track, "register": register,
     }  # fmt: skip
     arguments = arguments_of(options)
+    raise typer.Exit(
+        answer(lambda: _answer(arguments, submit=submit, quiet=as_json), as_json=as_json)
+    )
 
-    def work() -> Answer:
-        from ray_jobs import tune as job
-        from tuning.search import request_of
 
-        given = job.parser_of_job().parse_args(arguments)
-        request = request_of(given)
-        if submit:
-            from ray_jobs.cli_cluster import ensure_cluster
-            from ray_jobs.cluster_state import ClusterConfig
+def _answer(arguments: list[str], *, submit: bool, quiet: bool) -> Answer:
+    from ray_jobs import tune as job
+    from tuning.search import request_of
 
-            cluster, _ = ensure_cluster(ClusterConfig())
-            return job.submitted_answer(arguments, cluster, _say(quiet=as_json))
+    given = job.parser_of_job().parse_args(arguments)
+    # Also before a job is submitted: bad input costs no cluster.
+    request = request_of(given)
+    if not submit:
         return job.tuning_answer(
-            request, track=not no_track, register=register, show_progress=not as_json
+            request, track=not given.no_track, register=given.register, show_progress=not quiet
         )
+    from ray_jobs.cli_cluster import ensure_cluster
+    from ray_jobs.cluster_state import ClusterConfig
 
-    raise typer.Exit(answer(work, as_json=as_json))
+    cluster, _ = ensure_cluster(ClusterConfig())
+    return job.submitted_answer(arguments, cluster, _say(quiet=quiet))
 
 
 def arguments_of(options: dict[str, object]) -> list[str]:

@@ -61,9 +61,11 @@ class Toy:
     def prepare(self, source):
         if os.environ.get("TOY_NO_DATA"):
             raise InvalidInputError(field="data", got="none", expected="some")
+        # Workers of a cluster do not have this process's environment.
+        notes = os.environ.get("TOY_NOTES", "")
         return Prepared(
-            search={"shift": 0.0},
-            untouched={"shift": 0.3},
+            search={"shift": 0.0, "notes": notes},
+            untouched={"shift": 0.3, "notes": notes},
             source="toy",
             sha256="toy",
             blocks={"search": "24 links", "untouched": "24 links"},
@@ -71,7 +73,8 @@ class Toy:
 
     def run(self, data, trial, progress):
         note(
-            f"start {trial.block} {sorted(trial.values.items())} {trial.seed} {progress.resume_step}"
+            data,
+            f"start {trial.block} {sorted(trial.values.items())} {trial.seed} {progress.resume_step}",
         )
         if trial.values.get("kind") == "broken":
             raise InvalidInputError(field="kind", got="broken", expected="plain or bent")
@@ -86,7 +89,7 @@ class Toy:
 
             if trial.budget is not None:
                 progress.report(step, self.scores(data, trial, step), save)
-        note(f"end {trial.block} {sorted(trial.values.items())} {trial.seed}")
+        note(data, f"end {trial.block} {sorted(trial.values.items())} {trial.seed}")
         return self.scores(data, trial, trial.budget or 1)
 
     def scores(self, data, trial, step):
@@ -129,11 +132,10 @@ def distance(values) -> float:
     return float(far + 0.5)
 
 
-def note(text: str) -> None:
+def note(data, text: str) -> None:
     """Append a line to the file that a test reads, whoever runs the trial."""
-    path = os.environ.get("TOY_NOTES")
-    if path:
-        with Path(path).open("a") as stream:
+    if data["notes"]:
+        with Path(data["notes"]).open("a") as stream:
             stream.write(f"{os.getpid()} {text}\n")
 
 

@@ -55,6 +55,8 @@ class SearchRequest:
     """Most trials at once; None: as many as the cluster has CPU slots for."""
     cpus_per_trial: int = 1
     save_every_s: float = SAVE_EVERY_S
+    with_report: bool = True
+    """Draw the page with its pictures at the end."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -74,7 +74,7 @@ class Results:
         decision: Decision | None,
     ) -> dict[str, Any]:
         """Return the content of `results.json`."""
-        request, objective = self._request, self._objective
+        objective = self._objective
         best = ranked(records, objective.metrics[0])
         return {
             "format": FORMAT,
@@ -84,17 +84,7 @@ class Results:
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "runs": runs,
-            "request": {
-                "trials": request.trials,
-                "time_s": request.time_s,
-                "search": request.search,
-                "scheduler": self._scheduler,
-                "seeds": list(request.seeds),
-                "finalists": request.finalists,
-                "seed": request.seed,
-                "budget": request.budget_of(objective),
-                "engine": request.engine,
-            },
+            "request": self._asked(),
             "metrics": [
                 {"name": one.name, "better": one.better, "unit": one.unit}
                 for one in objective.metrics
@@ -115,6 +105,20 @@ class Results:
             "finalists": self._finalists(records),
             "decision": None if decision is None else decision.to_dict(),
             "best_so_far": best[0].spec.number if best else None,
+        }
+
+    def _asked(self) -> dict[str, Any]:
+        request = self._request
+        return {
+            "trials": request.trials,
+            "time_s": request.time_s,
+            "search": request.search,
+            "scheduler": self._scheduler,
+            "seeds": list(request.seeds),
+            "finalists": request.finalists,
+            "seed": request.seed,
+            "budget": request.budget_of(self._objective),
+            "engine": request.engine,
         }
 
     def config_text(self, values: Values, why: str) -> str:

@@ -81,11 +81,15 @@ class Storage:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one text file, whole or not at all."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write one file, whole or not at all."""
         path = self._path(name)
         self._make_parent(path)
         draft = f"{path}.{secrets.token_hex(4)}.tmp" if self._is_local else path
         with self.filesystem.open_output_stream(draft) as stream:
-            stream.write(text.encode())
+            stream.write(content)
         if draft != path:
             Path(draft).replace(path)
 

@@ -146,7 +146,11 @@ class _Study:
         if not self.ending():
             self.decision = self._choose()
         status = "finished" if self.decision is not None else "interrupted"
-        return self._write(status)
+        document = self._write(status)
+        if self.request.with_report:
+            for name, content in report_files(document).items():
+                self.folder.write_bytes(f"{REPORT}/{name}", content)
+        return document
 
     def _search(self) -> None:
         records = self.journal.records()
@@ -192,7 +196,8 @@ class _Study:
         winner = best_finalist(runs, [one.spec.number for one in best], target)
         if winner == 0:
             seeds = len(self.request.seeds)
-            reason = f"Over {seeds} seeds no setting beats the default on the search blocks."
+            over = "one seed" if seeds == 1 else f"{seeds} seeds"
+            reason = f"Over {over}, no setting beats the default on the search blocks."
             return Decision(number=0, winner=0, reason=reason)
         chosen = [one for one in defaults + best if one.spec.number in (0, winner)]
         runs = self._repeat(chosen, "untouched", "untouched")

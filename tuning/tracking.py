@@ -11,6 +11,7 @@ from novacron.models.search_space import SearchSpace
 from novacron.registry.runs import Run
 from novacron.registry.store import ModelStore
 from tuning.journal import Journal, Record
+from tuning.report import FOLDER as REPORT
 from tuning.results import BEST_SO_FAR, CONFIG, RESULTS
 from tuning.spaces import stored
 from tuning.storage import Storage
@@ -75,6 +76,9 @@ class Tracker:
                 "data_sha256": document["data"]["sha256"],
             }
         )
+        with folder.folder_here(REPORT) as report:
+            for path in sorted(report.iterdir()):
+                self._run.log_artifact(path, REPORT)
         with TemporaryDirectory(prefix="novacron-tuning-") as scratch:
             for name in (RESULTS, CONFIG, BEST_SO_FAR):
                 text = folder.read_text(name)

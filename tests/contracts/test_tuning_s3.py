@@ -39,7 +39,7 @@ def test_a_search_in_an_object_store_is_resumed_and_nothing_runs_twice(
     monkeypatch.setenv("TOY_NOTES", str(notes))
     request = SearchRequest(
         model="toy_objective:TOY", trials=6, seeds=(1, 2), finalists=1, engine="here",
-        storage=location, save_every_s=0.0,
+        storage=location, save_every_s=0.0, with_report=False,
     )  # fmt: skip
     with pytest.raises(KilledError):
         run_search(request, Dying())

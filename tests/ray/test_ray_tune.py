@@ -31,9 +31,9 @@ def start(cluster, tmp_path, notes):
 
     def run(objective, *options):
         env = os.environ | cluster.state.client_env()
-        env |= {"TOY_NOTES": str(notes), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+        env |= {"TOY_NOTES": str(notes)}
         return subprocess.Popen(
-            [sys.executable, "-m", "tuning.search", "--model", f"toy_objective:{objective}",
+            [sys.executable, "-m", "tuning.search", "--model", f"tests.toy_objective:{objective}",
              "--storage", str(tmp_path / "tune"), "--no-track", "--data", "generator", *options],
             env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

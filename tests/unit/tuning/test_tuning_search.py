@@ -41,7 +41,8 @@ def notes(tmp_path, monkeypatch):
 
 
 def request_of(tmp_path, objective="TOY", **changes):
-    given = {"trials": 12, "seeds": (1, 2), "finalists": 2, "engine": "here"} | changes
+    given = {"trials": 12, "seeds": (1, 2), "finalists": 2, "engine": "here"}
+    given |= {"with_report": False} | changes  # pictures take longer than the toy
     return SearchRequest(
         model=f"toy_objective:{objective}", storage=str(tmp_path / "tune"), **given
     )
@@ -76,10 +77,11 @@ def die():
 
 
 def test_a_search_finds_a_gain_confirms_it_and_writes_a_training_file(tmp_path):
-    outcome = run_search(request_of(tmp_path, trials=25), Silent())
+    outcome = run_search(request_of(tmp_path, trials=25, with_report=True), Silent())
 
     decision = outcome.document["decision"]
     assert outcome.exit_code == 0
+    assert list((tmp_path / "tune").glob("*/report/index.html"))
     assert decision["is_gain"]
     assert decision["difference"]["wape"]["hi"] < 0
     config = yaml.safe_load((tmp_path / "tune").glob("*/config.yaml").__next__().read_text())
