@@ -202,8 +202,6 @@ class Endpoint:
             ray_metrics,
             memory.recorder,
         )
-        if memory.actuals is not None:
-            memory.actuals.on_outcome = made.tally.outcome
         await made.start(config.rollout.look_s)
         self._rollouts = made
         return made

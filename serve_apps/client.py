@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -25,17 +25,22 @@ from serve_apps.client_wire import (
     error_of,
     may_repeat,
     read_answer,
+    rows_of,
     tensor_of,
     write_request,
 )
 
 Inputs = Mapping[str, ArrayLike] | pd.DataFrame
+Samples = Sequence[Mapping[str, Any]] | pd.DataFrame
+_TYPED: Final = "/api/v1/"
+_SAMPLES: Final = "/api/v1/samples"
+_ACTUALS: Final = "/api/v1/actuals"
 _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """How often and how long to ask again. All calls only read, so that each may be repeated.
+    """How often and how long to ask again. Each call may be repeated, see `may_repeat`.
 
     Asked again are 429, 502, 503, 504, a proxy's own 500 and lost connections, after what `Retry-After` says and not
     before; else after a delay that doubles, shortened at random by up to half.
@@ -90,6 +95,13 @@ class _Calls:
             self.metadata.pop(path, None)
             raise
         return read_answer(response)
+
+    async def post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a JSON object and return the one that is answered."""
+        content = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        request = self._request("POST", path, content)
+        request.headers["content-type"] = "application/json"
+        return dict(orjson.loads((await self._try(request)).content))
 
     def _request(self, method: str, path: str, content: bytes | None = None) -> httpx.Request:
         headers = {} if content is None else {"content-type": "application/octet-stream"}
@@ -216,6 +228,46 @@ class Client:
         """
         return _finish(self._calls.predict(_path(model, version), inputs, outputs))
 
+    def send_samples(self, table: str, samples: Samples) -> dict[str, Any]:
+        """Send raw samples of links or nodes; `ask` follows them by name.
+
+        Args:
+            table: `link` or `node`.
+            samples: Objects, or a frame with a column for each metric; `ts` with its offset.
+
+        Returns:
+            `accepted`, `rejected`, and `rejections` with the reason of each.
+
+        Raises:
+            InvalidInputError: Every sample is bad.
+            NotReadyError: They cannot be kept now.
+        """
+        return _finish(self._calls.post(_SAMPLES, _batch(table, samples)))
+
+    def ask(self, route: str, **fields: Any) -> dict[str, Any]:
+        """Ask a typed route for one record, by its history or by its name alone.
+
+        Args:
+            route: Such as `predict/bandwidth`; the endpoint's `/docs` lists them.
+            fields: Of the row, such as `link_id="ams-fra"`.
+
+        Raises:
+            NotFoundError: No sample of that name is kept, or the model is not served.
+            InvalidInputError: The row is not what the model takes.
+        """
+        return _finish(self._calls.post(f"{_TYPED}{route}", fields))
+
+    def tell(self, outcomes: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell what came true: id of a prediction to a number, or to a list for its steps.
+
+        Returns:
+            `kept`, `refused`, and `errors` with the place of each.
+
+        Raises:
+            NotFoundError: None of the predictions exists.
+        """
+        return _finish(self._calls.post(_ACTUALS, _outcomes(outcomes)))
+
 
 class AsyncClient:
     """`Client` for programs with an event loop; use it in an `async with` block."""
@@ -266,6 +318,27 @@ class AsyncClient:
     ) -> Prediction:
         """Ask a model, see `Client.predict`."""
         return await self._calls.predict(_path(model, version), inputs, outputs)
+
+    async def send_samples(self, table: str, samples: Samples) -> dict[str, Any]:
+        """Send raw samples, see `Client.send_samples`."""
+        return await self._calls.post(_SAMPLES, _batch(table, samples))
+
+    async def ask(self, route: str, **fields: Any) -> dict[str, Any]:
+        """Ask a typed route, see `Client.ask`."""
+        return await self._calls.post(f"{_TYPED}{route}", fields)
+
+    async def tell(self, outcomes: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell what came true, see `Client.tell`."""
+        return await self._calls.post(_ACTUALS, _outcomes(outcomes))
+
+
+def _batch(table: str, samples: Samples) -> dict[str, Any]:
+    return {"table": table, "samples": rows_of(samples)}
+
+
+def _outcomes(outcomes: Mapping[str, Any]) -> dict[str, Any]:
+    told = [{"prediction_id": name, "value": value} for name, value in outcomes.items()]
+    return {"actuals": told}
 
 
 def _path(model: str, version: str | None) -> str:

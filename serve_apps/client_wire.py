@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import httpx
@@ -22,7 +23,7 @@ from novacron.errors import (
     UnauthorizedError,
     UnreadableInputError,
 )
-from serve_apps.messages import DATATYPE_OF, WIRE_DTYPES
+from serve_apps.messages import DATATYPE_OF, WIRE_DTYPES, row_id
 from serve_apps.tensor_bytes import BinaryPart, pack, unpack
 
 HEADER: Final = "inference-header-content-length"
@@ -42,6 +43,16 @@ class Prediction:
     outputs: Mapping[str, NDArray[Any]]
     timing: str = ""
     """Milliseconds by stage, as the `Server-Timing` header gives them."""
+    prediction_id: str = ""
+    """By which outcomes are told; empty where the endpoint keeps no log. See `row_ids`."""
+
+    @property
+    def row_ids(self) -> list[str]:
+        """Ids of the rows, for `tell`; none where the endpoint keeps no log."""
+        n_rows = len(next(iter(self.outputs.values()), ()))
+        if not self.prediction_id:
+            return []
+        return [row_id(self.prediction_id, place, n_rows) for place in range(n_rows)]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.outputs[name]
@@ -100,7 +111,29 @@ def read_answer(response: httpx.Response) -> Prediction:
         model_version=document["model_version"],
         outputs=outputs,
         timing=response.headers.get("server-timing", ""),
+        prediction_id=document.get("parameters", {}).get("prediction_id", ""),
     )
+
+
+def rows_of(samples: Sequence[Mapping[str, Any]] | pd.DataFrame) -> list[dict[str, Any]]:
+    """Return samples as JSON objects; what is missing is left out."""
+    rows: Sequence[Mapping[str, Any]] = (
+        samples.to_dict("records") if isinstance(samples, pd.DataFrame) else samples  # type: ignore[assignment]
+    )
+    return [
+        {str(name): _plain(value) for name, value in row.items() if not _is_missing(value)}
+        for row in rows
+    ]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NaT or (isinstance(value, float) and value != value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class _Shown(str):
@@ -113,7 +146,10 @@ class _Shown(str):
 
 
 def may_repeat(reply: object) -> bool:
-    """Tell whether a request without an answer may be sent again: all of them only read.
+    """Tell whether a request without an answer may be sent again.
+
+    All may: questions only read, a sample sent twice is a duplicate, of two outcomes the newest
+    counts.
 
     A 500 that is not the endpoint's own is a proxy's: HAProxy, as Serve sets it up, says so where
     the replica it had chosen was gone.

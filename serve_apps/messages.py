@@ -122,6 +122,11 @@ def check_shape(shape: object, name: str) -> list[int]:
     return shape
 
 
+def row_id(prediction_id: str, place: int, n_rows: int) -> str:
+    """Return the id of one row of an answer: the answer's own where it has one row alone."""
+    return prediction_id if n_rows == 1 else f"{prediction_id}.{place}"
+
+
 def is_number(value: object) -> TypeGuard[int | float]:
     """Tell whether a JSON value is a number; bool is an int to Python and none to JSON."""
     return isinstance(value, int | float) and not isinstance(value, bool)

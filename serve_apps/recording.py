@@ -36,8 +36,3 @@ class Recorder(Protocol):
             role: What the version was to this request.
         """
         ...
-
-
-def row_id(prediction_id: str, place: int, n_rows: int) -> str:
-    """Return the id of one row of an answer: the answer's own where it has one row alone."""
-    return prediction_id if n_rows == 1 else f"{prediction_id}.{place}"

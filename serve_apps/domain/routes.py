@@ -27,10 +27,9 @@ from serve_apps.domain.completion import Histories
 from serve_apps.domain.records import SHAPES, build_record, values_of
 from serve_apps.domain.rows import Row, Shapes, join_rows, shapes_of, split_rows
 from serve_apps.host import ServedModel
-from serve_apps.messages import InferAnswer, InferRequest, is_number, unexpected
+from serve_apps.messages import InferAnswer, InferRequest, is_number, row_id, unexpected
 from serve_apps.metrics import Timing
 from serve_apps.oip import parse_json
-from serve_apps.recording import row_id
 
 logger = logging.getLogger(__name__)
 
@@ -340,6 +339,9 @@ class _Work:
         step_s = fields.get("step_s")
         if is_number(step_s) and 0 < step_s < _LONGEST_S:
             options["step_s"] = float(step_s)
+        kept_step_s = self.told.get(row.place, {}).get("step_s")
+        if kept_step_s is not None:
+            options.setdefault("step_s", kept_step_s)
         self.options[row.place] = options
         return Row(place=row.place, entity=row.entity, fields=fields)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from novacron.errors import NotFoundError, NovacronError, PayloadTooLargeError, SchemaError
@@ -17,7 +16,6 @@ from novacron.monitoring.predictions.actuals import (
     read_actual,
     unknown_prediction,
 )
-from novacron.monitoring.predictions.known import Known
 from novacron.monitoring.predictions.writer import PredictionWriter
 from serve_apps.domain.extension import Operation
 from serve_apps.messages import unexpected
@@ -37,22 +35,6 @@ _STATES: Final = {
 }
 
 
-OnOutcome = Callable[[str, str, float, str], None]
-
-
-def _nobody(_model: str, _version: str, _loss: float, _key: str) -> None:
-    """Told where nobody listens."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """Outcomes that were kept, the predictions they name, and what was refused, by place."""
-
-    good: list[Actual]
-    known: Mapping[str, Known]
-    errors: dict[int, NovacronError]
-
-
 class ActualsRoutes:
     """Implements `Extension` over the log.
 
@@ -67,8 +49,6 @@ class ActualsRoutes:
     ) -> None:
         self._writer = writer
         self._config = config
-        self.on_outcome: OnOutcome = _nobody
-        """Told of each outcome, on the event loop: model, version, loss and key of the request."""
         self._actuals = ActualsLog(writer.directory, waiting=writer.waiting)
         self._counted = ACTUALS.create(library)
         self._rows = PREDICTIONS_LOGGED.create(library)
@@ -143,15 +123,9 @@ class ActualsRoutes:
             NovacronError: No outcome could be kept: the refusal of the first.
         """
         documents = self._documents(parse_json(body))
-        done = await asyncio.to_thread(self._keep, documents)
-        kept, errors = len(done.good), done.errors
+        kept, errors = await asyncio.to_thread(self._keep, documents)
         if kept:
             self._counted.inc(kept, tags={"outcome": "kept"})
-        for actual in done.good:
-            known = done.known[actual.prediction_id]
-            loss = known.loss(actual.values)
-            if loss is not None:
-                self.on_outcome(known.model, known.version, loss, known.entity or "")
         unknown = sum(isinstance(error, NotFoundError) for error in errors.values())
         if unknown:
             self._counted.inc(unknown, tags={"outcome": "unknown"})
@@ -188,7 +162,7 @@ class ActualsRoutes:
             )
         return given
 
-    def _keep(self, documents: list[Any]) -> "_Kept":
+    def _keep(self, documents: list[Any]) -> tuple[int, dict[int, NovacronError]]:
         good: list[Actual] = []
         errors: dict[int, NovacronError] = {}
         read: dict[int, Actual] = {}
@@ -205,4 +179,4 @@ class ActualsRoutes:
                 errors[place] = unknown_prediction(actual.prediction_id)
         if good:
             self._actuals.append(good)
-        return _Kept(good, known, dict(sorted(errors.items())))
+        return len(good), dict(sorted(errors.items()))

@@ -83,7 +83,12 @@ class LiveHistories:
                 f"No sample of {row.entity!r} holds {metric}.", remedy="Send some, or its history."
             )
         bare = replace(row, fields={k: v for k, v in row.fields.items() if k != METRIC})
-        return self._completed(bare, window, {_VALUE: held.tolist()})
+        found = self._completed(bare, window, {_VALUE: held.tolist()})
+        step_s = found.told.get("step_s")
+        if step_s is None or "step_s" not in inputs or "step_s" in bare.fields:
+            return found
+        fields = {"step_s": step_s} | dict(found.row.fields)
+        return replace(found, row=replace(found.row, fields=fields))
 
     def _table_of(self, metric: object) -> str:
         for table, kept in self._store.config.metrics.items():
@@ -121,10 +126,8 @@ class LiveHistories:
             "newest_at": iso_utc(newest_us),
             "age_s": round(age_s, 3),
         }
-        fields = dict(filled)
         if len(window) > 1:
             steps_us = np.diff(window.ts_us)
             told["step_s"] = float(np.median(steps_us)) / US
             told["longest_gap_s"] = float(steps_us.max()) / US
-            fields["step_s"] = told["step_s"]
-        return Completed(row=replace(row, fields=fields | dict(row.fields)), told=told)
+        return Completed(row=replace(row, fields=dict(filled) | dict(row.fields)), told=told)

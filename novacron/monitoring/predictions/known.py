@@ -34,12 +34,6 @@ class Known:
     predicted: tuple[float, ...]
     """Its values, step by step; empty where it has none that are numbers."""
 
-    def loss(self, values: Sequence[float | None]) -> float | None:
-        """Return the mean absolute error over the steps that were observed; None where none was."""
-        pairs = zip(self.predicted, values, strict=False)
-        errors = [abs(said - seen) for said, seen in pairs if seen is not None]
-        return sum(errors) / len(errors) if errors else None
-
 
 def choose_points(kind: str, numbers: Sequence[str]) -> tuple[str, str, str]:
     """Return the outputs that are compared: value and ends of its interval, empty where there are none.

@@ -91,15 +91,6 @@ def test_predictions_of_other_processes_are_known_once_they_are_written(log, tmp
     assert find(actuals, one.prediction_id)
 
 
-def test_the_loss_of_an_outcome_is_its_mean_absolute_error_over_what_was_observed(log, actuals):
-    one = entry(log, [[10, 20, 30]])
-    log.record(one)
-    (known,) = find(actuals, one.prediction_id).values()
-
-    assert known.loss([11, None, 33, 99]) == 2
-    assert known.loss([None]) is None
-
-
 def test_of_an_answer_and_its_shadow_the_one_that_was_heard_is_known(log, actuals):
     served = entry(log, [[10]])
     shadow = entry(log, [[12]], version="2", role="shadow", prediction_id=served.prediction_id)

@@ -379,26 +379,6 @@ async def test_an_outcome_of_an_unknown_prediction_is_refused_by_itself(begin):
     assert service.seen.total("novacron_actuals", "unknown") == 2
 
 
-async def test_whoever_judges_versions_hears_the_loss_of_each_outcome(begin):
-    service = await begin()
-    heard = []
-    service.memory.actuals.on_outcome = lambda *told: heard.append(told)
-    body = {"link_id": "w-1", "bandwidth_mbps": [1, 2, 3]}
-    record = (await post(service, BANDWIDTH, body)).json()
-    value = [record["value_mbps"][0] + 2, None, record["value_mbps"][2] - 4]
-
-    for flushed in (False, True):
-        if flushed:
-            service.memory.recorder.writer.flush()
-        told = {"prediction_id": record["prediction_id"], "value": value}
-        assert (await post(service, ACTUALS, told)).json()["kept"] == 1
-
-    assert [(model, version, key) for model, version, _, key in heard] == [
-        ("bandwidth", "1", "w-1")
-    ] * 2
-    assert [loss for _, _, loss, _ in heard] == pytest.approx([3, 3])
-
-
 async def test_too_many_outcomes_are_refused(begin):
     service = await begin(predictions={"max_actuals": 2})
 
