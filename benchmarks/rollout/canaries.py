@@ -109,7 +109,7 @@ def _good_rows(rollout: Rollout, load: Load, served: Endpoint) -> list[Metric]:
 
 
 def _kill_rows(served: Endpoint, bench: Bench) -> list[Metric]:
-    """Pull the kill switch in the middle of a rollout, with the registry's database away."""
+    """Pull the kill switch in the middle of a rollout, with the registry's database locked."""
     version = served.register(SAME)
     seconds: list[float] = []
 
@@ -117,10 +117,7 @@ def _kill_rows(served: Endpoint, bench: Bench) -> list[Metric]:
         served.start(version, PLAN.model_copy(update={"stages": (0.5, 1.0), "window_s": 600.0}))
         until(lambda: any(one.version == version for one in callers.load.seen), "a try", 60.0)
         time.sleep(1.0)
-        database = served.work / "registry" / "registry.db"
-        away = database.with_suffix(".away")
-        database.rename(away)
-        try:
+        with served.registry_down():
             pulled_s = callers.now_s
             served.kill()
             time.sleep(4.0)
@@ -130,13 +127,11 @@ def _kill_rows(served: Endpoint, bench: Bench) -> list[Metric]:
                 if one.version == version and one.done_s > pulled_s
             ]
             seconds.append(max(late, default=pulled_s) - pulled_s)
-        finally:
-            away.rename(database)
-            served.lift()
+        served.lift()
 
     load = asyncio.run(run_with(served.callers(), events))
     bench.say(f"kill switch: {seconds[0]:.2f} s, {len(load.failed)} failed")
-    where = "kill switch, registry's database away"
+    where = "kill switch, registry's database locked"
     n = len(load.seen)
     return [
         Metric(

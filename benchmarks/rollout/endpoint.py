@@ -1,9 +1,11 @@
 """The endpoint on a cluster of its own, serving the trial model, and the hands on its registry."""
 
 import os
+import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +32,7 @@ from ray_jobs.processes import find_cluster_processes
 ROOT: Final = Path(__file__).parents[2]
 POLL_S: Final = 1.0
 _SITE: Final = f"""
+import sys
 sys.path.insert(0, {str(ROOT)!r})
 from novacron.models.bundles import LOADERS
 LOADERS[{KIND!r}] = "benchmarks.rollout.trial_model"
@@ -84,6 +87,32 @@ class Endpoint:
     def lift(self) -> None:
         """Lift it again."""
         self.folder.lift(NAME, "benchmark", datetime.now(UTC).timestamp())
+
+    def kill_replica(self) -> None:
+        """Kill a replica with SIGKILL, and wait until another one is there and has loaded its models."""
+        before = self.replica_pids()
+        os.kill(before[0], signal.SIGKILL)
+        until(lambda: not _is_replica(before[0]), "the end of the replica", 10.0)
+        until(lambda: len(self.replica_pids()) == len(before), "a new replica", 180.0)
+        until(lambda: len(self._running()) == len(before), "a running replica", 180.0)
+
+    def _running(self) -> list[str]:
+        """Return the replicas that Serve calls running."""
+        with self.cluster.state.http_client() as client:
+            details = client.get("/api/serve/applications/").json()
+        deployed = details["applications"]["novacron"]["deployments"]["Endpoint"]["replicas"]
+        return [one["replica_id"] for one in deployed if one["state"] == "RUNNING"]
+
+    @contextmanager
+    def registry_down(self) -> Iterator[None]:
+        """Hold the registry's database locked: nobody gets an answer from it meanwhile."""
+        database = self.work / "registry" / "registry.db"
+        with closing(sqlite3.connect(database, isolation_level=None, timeout=30.0)) as lock:
+            lock.execute("BEGIN EXCLUSIVE")
+            try:
+                yield
+            finally:
+                lock.execute("ROLLBACK")
 
     def callers(self, *, callers: int = 8, retries: int = 0) -> Callers:
         """Return callers of this endpoint."""
@@ -174,7 +203,7 @@ def endpoint(
                 work=work,
                 factors={version: (first or Behaviour()).factor},
             )
-            until(lambda: len(made.replica_pids()) >= replicas, "all replicas", 120.0)
+            until(lambda: len(made.replica_pids()) == replicas, "all replicas", 120.0)
             yield made
     finally:
         LOADERS.pop(KIND, None)

@@ -1,14 +1,12 @@
 """One of two replicas is killed with SIGKILL under load."""
 
 import asyncio
-import os
-import signal
 import time
 from typing import Final
 
 from benchmarks.results_format import Metric
 from benchmarks.rollout.callers import RETRIES, Callers, Load, run_with
-from benchmarks.rollout.endpoint import Endpoint, endpoint, until
+from benchmarks.rollout.endpoint import Endpoint, endpoint
 from benchmarks.rollout.parts import Bench, PartResult
 
 CALLERS: Final = 8
@@ -60,7 +58,6 @@ async def _kill(served: Endpoint, retries: int) -> Load:
         before = served.replica_pids()
         os.kill(before[0], signal.SIGKILL)
         until(lambda: len(set(served.replica_pids()) - {before[0]}) >= 2, "a new replica", 180.0)
-        # It has to load its models before it answers.
-        time.sleep(6.0)
+        time.sleep(2.0)
 
     return await run_with(served.callers(callers=CALLERS, retries=retries), events)
