@@ -55,9 +55,7 @@ def measure(bench: Bench) -> PartResult:
 async def _kill(served: Endpoint, retries: int) -> Load:
     def events(_callers: Callers) -> None:
         time.sleep(2.0)
-        before = served.replica_pids()
-        os.kill(before[0], signal.SIGKILL)
-        until(lambda: len(set(served.replica_pids()) - {before[0]}) >= 2, "a new replica", 180.0)
+        served.kill_replica()
         time.sleep(2.0)
 
     return await run_with(served.callers(callers=CALLERS, retries=retries), events)
