@@ -1,4 +1,7 @@
+from types import SimpleNamespace
+
 import httpx
+import numpy as np
 import pytest
 import pytest_asyncio
 from serving_fakes import MeanModel, build_service
@@ -6,7 +9,10 @@ from serving_fakes import MeanModel, build_service
 from novacron.errors import NotReadyError
 from serve_apps.config import LimitsConfig
 from serve_apps.dataplane import DataPlane
+from serve_apps.domain.site import Site
 from serve_apps.gateway import Gateway
+from serve_apps.grpc_messages import new_message
+from serve_apps.grpc_service import InferenceService
 from serve_apps.metrics import MemoryMetrics, ServingMetrics
 from serve_apps.request_path import CANDIDATE, NAMED, STABLE, Chosen
 
@@ -108,3 +114,37 @@ async def test_a_version_asked_for_by_its_number_is_no_part_of_any_split(shaped,
     await shaped.client.post("/v2/models/mean/versions/2/infer", json=infer_body([[1, 3]]))
 
     assert (shaped.seen[0].served.version, shaped.seen[0].role) == ("2", NAMED)
+
+
+async def test_rows_of_one_request_go_to_the_version_of_their_own_entity(shaped, tmp_path):
+    app = Gateway(shaped.plane, site=Site(shaped.plane, tmp_path))
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://novacron")
+    rows = [{"entity_id": name, "x_mbps": [1.0, 3.0]} for name in ("new", "old", "new", "other")]
+
+    reply = await client.post("/api/v1/predict/batch", json={"model": "mean", "rows": rows})
+
+    records = reply.json()["records"]
+    assert [one["model_version"] for one in records] == ["2", "1", "2", "1"]
+    assert [one["mean_mbps"] for one in records] == [[4.0], [2.0], [4.0], [2.0]]
+    assert len(shaped.seen) == 2
+
+
+async def test_the_key_of_a_grpc_call_is_in_its_metadata(shaped):
+    service = InferenceService(shaped.plane, allow_remote=False)
+    body = new_message(
+        "ModelInferRequest",
+        model_name="mean",
+        inputs=[{"name": "x_mbps", "datatype": "FP64", "shape": (1, 2)}],
+        raw_input_contents=[np.array([1.0, 3.0]).tobytes()],
+    ).SerializeToString()
+    answer = new_message("ModelInferResponse")
+
+    context = SimpleNamespace(
+        peer=lambda: "ipv4:127.0.0.1:5000",
+        invocation_metadata=lambda: (("x-novacron-key", "new"),),
+        trailing_metadata=tuple,
+        set_trailing_metadata=lambda metadata: None,
+    )
+    answer.ParseFromString((await service.call("ModelInfer", body, context)).data)
+
+    assert answer.model_version == "2"
