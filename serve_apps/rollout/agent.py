@@ -34,6 +34,10 @@ class Holder(Protocol):
         """Names of the models."""
         ...
 
+    def versions(self, name: str) -> tuple[str, ...]:
+        """Return the loaded versions of a model, the one that answers by default first."""
+        ...
+
     async def hold(self, name: str, version: str) -> Any:
         """Load a version beside the others; raises as `ModelHost.hold`."""
         ...
@@ -143,6 +147,9 @@ class RolloutAgent:
         self._keeper = VersionKeeper(host, clock)
         self._stamps: dict[str, tuple[int, ...]] = {}
         self._rollouts: dict[str, Rollout | None] = {}
+        self._kill_of: dict[str, Kill | None] = {}
+        self._followed: set[str] = set()
+        """Promoted rollouts whose alias this replica has followed."""
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._leading: dict[str, asyncio.Task[None]] = {}
         self._series = _Series(library) if library is not None else None
@@ -176,15 +183,24 @@ class RolloutAgent:
             logger.error("%s", error)
             rollout = None
         before = self._rollouts.get(model)
+        if rollout is not None and model not in self._stamps and rollout.status == "promoted":
+            # It ended before this replica started, which has loaded what the alias names.
+            self._followed.add(rollout.id)
         self._stamps[model], self._rollouts[model] = stamp, rollout
-        if self._traffic is not None:
-            self._traffic.direct(model, rollout, kill)
+        self._kill_of[model] = kill
+        self._direct(model)
         if self._tally is not None:
             self._tally.follow(model, rollout)
         if rollout is not None and (before is None or before.status != rollout.status):
             logger.info("rollout %s of %s is %s", rollout.id, model, rollout.status)
         if self._series is not None and rollout is not None:
             self._series.share(rollout, is_killed=kill is not None)
+
+    def _direct(self, model: str) -> None:
+        if self._traffic is not None:
+            rollout = self._rollouts.get(model)
+            followed = rollout is None or rollout.id in self._followed
+            self._traffic.direct(model, rollout, self._kill_of.get(model), followed=followed)
 
     async def settle(self) -> None:
         """Wait for the versions that are being loaded and the decisions that are being made."""
@@ -207,9 +223,19 @@ class RolloutAgent:
         self._loading[model] = asyncio.create_task(self._keep_now(model, rollout))
 
     async def _keep_now(self, model: str, rollout: Rollout | None) -> None:
-        if rollout is not None and rollout.status == "promoted":
+        if (
+            rollout is not None
+            and rollout.status == "promoted"
+            and rollout.id not in self._followed
+        ):
             # The alias has moved: follow it before anything is let go.
             await self._host.refresh()
+            if self._host.versions(model)[:1] == (rollout.stable,):
+                # The registry does not answer, or the settings pin the version: until then the
+                # promoted one is held and gets the traffic.
+                return
+            self._followed.add(rollout.id)
+            self._direct(model)
         await self._keeper.keep(model, rollout)
 
     async def _report(self, model: str) -> None:

@@ -50,13 +50,26 @@ class RolloutTraffic(Chooser):
         self._uniform = uniform
         self._directions: dict[str, _Direction] = {}
 
-    def direct(self, model: str, rollout: Rollout | None, kill: Kill | None) -> None:
-        """Follow a new state of a model's rollout and kill switch."""
-        if rollout is None and kill is None:
+    def direct(
+        self, model: str, rollout: Rollout | None, kill: Kill | None, *, followed: bool = True
+    ) -> None:
+        """Follow a new state of a model's rollout and kill switch.
+
+        Args:
+            model: Its name.
+            rollout: The newest one, or None.
+            kill: The kill switch, where it is on.
+            followed: Whether this replica has followed the alias since the rollout ended; from then
+                on the alias alone says who answers by default.
+        """
+        directs = rollout is not None and (
+            rollout.is_live or (rollout.status == "promoted" and not followed)
+        )
+        if not directs and kill is None:
             self._directions.pop(model, None)
             return
         stable = rollout.stable if rollout else ""
-        split = rollout.split if rollout else Split((("", 1.0),))
+        split = rollout.split if rollout and directs else Split(((stable, 1.0),))
         before = self._directions.get(model)
         is_same = before is not None and before.split == split
         self._directions[model] = _Direction(
@@ -65,7 +78,7 @@ class RolloutTraffic(Chooser):
             split=split,
             quota=before.quota if before is not None and is_same else Quota(split),
             kill=kill,
-            keyless_to_stable=bool(rollout and rollout.plan.mode == "ab"),
+            keyless_to_stable=bool(rollout and rollout.is_live and rollout.plan.mode == "ab"),
         )
 
     def choose(self, name: str, version: str | None, key: str) -> Chosen:

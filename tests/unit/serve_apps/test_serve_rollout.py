@@ -343,6 +343,53 @@ async def test_the_version_before_is_let_go_and_its_memory_given_back(replica):
     assert gone() is None
 
 
+async def test_an_alias_that_cannot_be_followed_yet_leaves_the_traffic_with_the_new_version(
+    replica,
+):
+    begin(replica)
+    await replica.look()
+    promote_rollout(replica.folder, "mean", AUDIT)
+    replica.agent._conductor.conduct("mean")
+    assert replica.folder.get("mean").status == "promoted"
+    replica.store.is_down = True
+
+    await replica.look()
+    await replica.look()
+    assert set(versions(await replica.ask(5))) == {"2"}
+
+    replica.store.is_down = False
+    await replica.look()
+    assert replica.host.versions("mean") == ("2", "1")
+    assert set(versions(await replica.ask(5))) == {"2"}
+
+
+async def test_after_a_rollout_the_alias_alone_says_who_answers(replica):
+    begin(replica)
+    await replica.run()
+    replica.store.versions["mean"]["3"] = MeanModel()
+    replica.store.aliases["mean", "champion"] = "3"
+
+    await replica.host.refresh()
+    await replica.look()
+
+    assert set(versions(await replica.ask(5))) == {"3"}
+    assert replica.traffic.choose("mean", None, "").role == STABLE
+
+
+async def test_a_replica_that_starts_after_a_promotion_serves_what_the_alias_names(
+    replica, make_replica
+):
+    begin(replica)
+    await replica.run()
+    late = make_replica("late")
+    await late.host.load()
+
+    await late.look()
+
+    assert set(versions(await late.ask(5))) == {"2"}
+    assert late.traffic.choose("mean", None, "").role == STABLE
+
+
 async def test_a_registry_that_is_down_at_the_promotion_is_waited_for(replica):
     begin(replica)
     await replica.look()
