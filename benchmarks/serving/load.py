@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_LAST = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 
 
@@ -27,6 +28,8 @@ class Load:
     latency_s: tuple[float, ...]
     failures: tuple[str, ...] = ()
     """What came instead of answers: a status line, or that the connection was closed."""
+    reconnects: int = 0
+    """Connections that the server ended with an answer that said so (RFC 9112, 9.6)."""
 
     def quantile_ms(self, share: float) -> float:
         """Return a quantile of the latency."""
@@ -44,7 +47,9 @@ def http_request(host: str, path: str, headers: dict[str, str], body: bytes) -> 
 class _Tally:
     until_s: float
     bodies: Sequence[bytes]
+    port: int
     at: int = 0
+    reconnects: int = 0
     failures: list[str] = field(default_factory=list)
     latency_s: list[float] = field(default_factory=list)
 
@@ -54,14 +59,25 @@ class _Tally:
 
 
 class _Caller(asyncio.Protocol):
-    """One connection."""
+    """One connection, and those that follow it where the server ends it."""
 
     def __init__(self, tally: _Tally) -> None:
         self._tally = tally
         self._buffer = bytearray()
         self._began_s = 0.0
         self._transport: Any = None
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_last = False
+        self._connecting: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self._loop.create_future()
+
+    async def connect(self) -> None:
+        """Connect and send the first request."""
+        try:
+            await self._loop.create_connection(lambda: self, "127.0.0.1", self._tally.port)
+        except OSError as error:
+            self._tally.failures.append(f"not connected: {error!r}")
+            self._finish()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -83,13 +99,24 @@ class _Caller(asyncio.Protocol):
         if now_s >= self._tally.until_s:
             self._finish()
             self._transport.close()
+        elif _LAST.search(self._buffer, 0, self._buffer.find(b"\r\n\r\n")):
+            self._is_last = True
+            self._transport.close()
         else:
             self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
+        if self.done.done():
+            return
+        if self._is_last:
+            self._is_last = False
+            self._tally.reconnects += 1
+        else:
             self._tally.failures.append(f"closed after {len(self._buffer)} bytes: {exc!r}")
+        if time.perf_counter() >= self._tally.until_s:
             self._finish()
+        else:
+            self._connecting = self._loop.create_task(self.connect())
 
     def _finish(self) -> None:
         if not self.done.done():
@@ -111,12 +138,9 @@ async def run_load(
 ) -> Load:
     """Ask a server for a while and return what came back."""
     began_s = time.perf_counter()
-    tally = _Tally(until_s=began_s + seconds, bodies=bodies)
-    loop = asyncio.get_running_loop()
-    callers = []
-    for _ in range(connections):
-        _, caller = await loop.create_connection(lambda: _Caller(tally), "127.0.0.1", port)
-        callers.append(caller)
+    tally = _Tally(until_s=began_s + seconds, bodies=bodies, port=port)
+    callers = [_Caller(tally) for _ in range(connections)]
+    await asyncio.gather(*(caller.connect() for caller in callers))
     await asyncio.wait_for(asyncio.gather(*(caller.done for caller in callers)), seconds + 120.0)
     return Load(
         requests=len(tally.latency_s),
@@ -124,4 +148,5 @@ async def run_load(
         seconds=time.perf_counter() - began_s,
         latency_s=tuple(tally.latency_s),
         failures=tuple(tally.failures),
+        reconnects=tally.reconnects,
     )

@@ -239,6 +239,7 @@ class Scaling:
     lost: int
     failures: tuple[str, ...] = ()
     """What came instead of the answers that were lost."""
+    reconnects: int = 0
 
 
 def load_step(cluster: Cluster, bodies: list[bytes], *, seconds: float, calm_s: float) -> Scaling:
@@ -270,6 +271,7 @@ def load_step(cluster: Cluster, bodies: list[bytes], *, seconds: float, calm_s: 
         requests=high.requests + low.requests,
         lost=high.failed + low.failed,
         failures=(high.failures + low.failures)[:20],
+        reconnects=high.reconnects + low.reconnects,
     )
 
 
