@@ -6,6 +6,7 @@ die with it; what is left of the session is ended by its process ids before the 
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,11 +51,12 @@ def inject_kills(room: Path, *, trials: int, kills: tuple[Victim, ...] = KILLS) 
     """Run a search and kill a part of it again and again, each time a few finished trials later.
 
     Args:
-        room: An empty folder.
+        room: Folder of the search; what a broken-off measurement left there is removed.
         trials: Settings of the search; the kills are spread over them.
         kills: Whom, in this order.
     """
-    room.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(room, ignore_errors=True)
+    room.mkdir(parents=True)
     log = room / "steps.jsonl"
     log.touch()
     began_s = time.monotonic()

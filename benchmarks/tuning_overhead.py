@@ -1,5 +1,6 @@
 """What a trial costs under the engine beside Optuna alone, on the same settings of one objective."""
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +65,13 @@ def measure_overhead(
 
     Args:
         name: Of the objective.
-        room: Folder of the searches; an empty one, since finished trials are not run again.
+        room: Folder of the searches; what a broken-off measurement left there is removed.
         trials: Settings.
         small: Little data.
         data: As for `tuning.search`.
     """
+    # Finished trials would not be run again.
+    shutil.rmtree(room, ignore_errors=True)
     before_s = _optuna_alone(name, trials, small=small, data=data)
     one = _engine(name, room / "one", trials, 1, small=small, data=data)
     two = _engine(name, room / "two", trials, 2, small=small, data=data)
