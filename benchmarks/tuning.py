@@ -31,19 +31,25 @@ from ray_jobs.locations import runs_dir
 Piece = Callable[[Path], Mapping[str, Any]]
 
 GOAL_MODELS: Final = ("bandwidth", "anomaly", "placement", "policy")
+_TRIALS: Final = 16
+_POLICY: Final = "tuning.objectives.policy:PBA_PREDICTION"
+"""The target whose policy learns in the fewest steps."""
 FULL: Final = tuple(
-    GainPlan(name=name, trials=trials, most_control=trials, seeds=(1, 2), finalists=2)
-    for name, trials in (("bandwidth", 24), ("anomaly", 24), ("placement", 24), ("policy", 24))
-)
+    GainPlan(
+        name=name, objective=_POLICY if name == "policy" else name, trials=_TRIALS,
+        most_control=_TRIALS, seeds=(1, 2), finalists=2,
+    )
+    for name in GOAL_MODELS
+)  # fmt: skip
 QUICK: Final = (
     GainPlan(
-        name="patterns", trials=3, most_control=3, seeds=(1, 2), finalists=1, small=True,
-        data="generator",
+        name="patterns", objective="patterns", trials=3, most_control=3, seeds=(1, 2),
+        finalists=1, small=True, data="generator",
     ),
 )  # fmt: skip
 OVERHEAD_MODEL: Final = "policy"
-_OVERHEAD_TRIALS: Final = 5
-_KILL_TRIALS: Final = 24
+_OVERHEAD_TRIALS: Final = 3
+_KILL_TRIALS: Final = 18
 
 
 def pieces_of(*, quick: bool) -> dict[str, Piece]:
@@ -54,7 +60,8 @@ def pieces_of(*, quick: bool) -> dict[str, Piece]:
         pieces["overhead"] = lambda room: asdict(
             measure_overhead(OVERHEAD_MODEL, room, trials=_OVERHEAD_TRIALS, small=False, data=None)
         )
-        pieces["kills"] = lambda room: asdict(inject_kills(room, trials=_KILL_TRIALS))
+        pieces["kills-ray"] = lambda room: asdict(inject_kills(room, "ray", trials=_KILL_TRIALS))
+        pieces["kills-here"] = lambda room: asdict(inject_kills(room, "here", trials=_KILL_TRIALS))
     return pieces
 
 
@@ -121,16 +128,16 @@ def overhead_metrics(one: OverheadResult) -> list[Metric]:
     ]  # fmt: skip
 
 
-def kill_metrics(one: KillResult) -> list[Metric]:
+def kill_metrics(name: str, one: KillResult) -> list[Metric]:
     """Return the rows of the killed search."""
     said = f"{one.trials} trials, kills: {', '.join(one.kills)}; {one.runs} runs of one command"
     return [
-        Metric(name="trials_lost", set="toy", value=one.lost, n=one.trials,
+        Metric(name="trials_lost", set=name, value=one.lost, n=one.trials,
                baseline=f"goal 0; {said}"),
-        Metric(name="trials_repeated", set="toy", value=one.repeated, n=one.trials,
+        Metric(name="trials_repeated", set=name, value=one.repeated, n=one.trials,
                baseline="goal 0"),
-        Metric(name="trials_failed", set="toy", value=one.failed, n=one.trials, baseline="goal 0"),
-        Metric(name="steps_run_again", set="toy", value=one.steps_again, n=one.trials,
+        Metric(name="trials_failed", set=name, value=one.failed, n=one.trials, baseline="goal 0"),
+        Metric(name="steps_run_again", set=name, value=one.steps_again, n=one.trials,
                baseline="none: of unfinished trials, since their last saved state"),
     ]  # fmt: skip
 
@@ -141,9 +148,11 @@ def assemble(found: Mapping[str, Mapping[str, Any]], *, quick: bool) -> Benchmar
     metrics = [row for one in gains for row in gain_metrics(one)]
     if "overhead" in found:
         metrics += overhead_metrics(OverheadResult(**found["overhead"]))
-    if "kills" in found:
-        kills = found["kills"]
-        metrics += kill_metrics(KillResult(**{**kills, "kills": tuple(kills["kills"])}))
+    for engine in ("ray", "here"):
+        kills = found.get(f"kills-{engine}")
+        if kills:
+            result = KillResult(**{**kills, "kills": tuple(kills["kills"])})
+            metrics += kill_metrics(f"toy, engine {engine}", result)
     return BenchmarkResult(
         theme="tuning",
         command="python -m benchmarks.tuning" + (" --quick" if quick else ""),

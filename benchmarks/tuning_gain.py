@@ -34,7 +34,9 @@ class GainPlan:
     """How one model is searched."""
 
     name: str
-    """In `tuning.catalog.OBJECTIVES`."""
+    """What it is called here."""
+    objective: str
+    """As `tuning.catalog.objective_of` takes it."""
     trials: int
     """Settings of the search, the default among them."""
     most_control: int
@@ -132,7 +134,7 @@ def measure_gain(plan: GainPlan, room: Path) -> GainResult:
         plan: How.
         room: Folder of the searches; a killed measurement goes on from it.
     """
-    objective = objective_of(plan.name)
+    objective = objective_of(plan.objective)
     request = _request(plan, room)
     prepared = objective.prepare(request.source)
     cpu = {kind: room / f"{kind}-{prepared.sha256[-12:]}-{CPU_FILE}" for kind in ("tpe", "random")}
@@ -185,7 +187,7 @@ def _go_on_only_if_finished(outcome: SearchOutcome) -> None:
 
 def _request(plan: GainPlan, room: Path) -> SearchRequest:
     return SearchRequest(
-        model=plan.name,
+        model=plan.objective,
         trials=plan.trials,
         search="tpe",
         seeds=plan.seeds,

@@ -1,7 +1,7 @@
 """Ends searches on purpose: five kills at driver and workers, then counts what was lost or repeated.
 
-The search is a subprocess under Ray Tune, in a session of its own. A killed driver leaves its Ray to
-die with it; what is left of the session is ended by its process ids before the same command goes on.
+The search is a subprocess, under Ray Tune or not. A killed driver leaves its Ray to die with it; what
+is left of that is ended by its process ids before the same command goes on.
 """
 
 import json
@@ -21,8 +21,12 @@ import psutil
 from benchmarks.tuning_toy import LOG_VARIABLE, STEPS
 
 Victim = Literal["driver", "worker"]
+Engine = Literal["ray", "here"]
 
-KILLS: Final[tuple[Victim, ...]] = ("worker", "driver", "worker", "driver", "driver")
+KILLS: Final[Mapping[Engine, tuple[Victim, ...]]] = {
+    "ray": ("worker", "driver", "worker", "driver", "driver"),
+    "here": ("driver",) * 5,
+}
 _MODEL: Final = "benchmarks.tuning_toy:OBJECTIVE"
 _LIMIT_S: Final = 540.0
 _POLL_S: Final = 0.2
@@ -47,20 +51,21 @@ class KillResult:
     seconds: float
 
 
-def inject_kills(room: Path, *, trials: int, kills: tuple[Victim, ...] = KILLS) -> KillResult:
+def inject_kills(room: Path, engine: Engine, *, trials: int) -> KillResult:
     """Run a search and kill a part of it again and again, each time a few finished trials later.
 
     Args:
         room: Folder of the search; what a broken-off measurement left there is removed.
+        engine: Under Ray Tune, or in the process of the command, which is driver and worker then.
         trials: Settings of the search; the kills are spread over them.
-        kills: Whom, in this order.
     """
+    kills = KILLS[engine]
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir(parents=True)
     log = room / "steps.jsonl"
     log.touch()
     began_s = time.monotonic()
-    run = _Run(room, log, trials)
+    run = _Run(room, log, trials, engine)
     every = max(1, trials * STEPS // (len(kills) + 1))
     for number, victim in enumerate(kills, start=1):
         run.wait_for_lines(number * every, began_s + _LIMIT_S)
@@ -74,8 +79,8 @@ def inject_kills(room: Path, *, trials: int, kills: tuple[Victim, ...] = KILLS) 
 
 
 class _Run:
-    def __init__(self, room: Path, log: Path, trials: int) -> None:
-        self._room, self._log, self._trials = room, log, trials
+    def __init__(self, room: Path, log: Path, trials: int, engine: Engine) -> None:
+        self._room, self._log, self._trials, self._engine = room, log, trials, engine
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -89,7 +94,7 @@ class _Run:
         command = [
             sys.executable, "-m", "tuning.search", "--model", _MODEL, "--no-track",
             "--trials", str(self._trials), "--seeds", "1,2", "--finalists", "1",
-            "--engine", "ray", "--parallel", "2", "--storage", str(self._room / "searches"),
+            "--engine", self._engine, "--parallel", "2", "--storage", str(self._room / "searches"),
         ]  # fmt: skip
         errors = (self._room / f"run-{self.starts}.log").open("wb")
         answer = (self._room / "answer.json").open("wb")

@@ -53,7 +53,7 @@ SETS: Final = ("fcc", "hsdpa", "puffer_train")
 _HELD_BACK_BY_DATE: Final = ("fcc", "hsdpa")
 _COARSE_STEP_S: Final = 3.0
 _EPOCHS: Final = 8
-_TWIN_EXAMPLES: Final = 16_000
+_TWIN_EXAMPLES: Final = 8_000
 _COLD: Final = 8
 _EVEN: Final = Mixture(twin_weight=0.5, anchor="ewma", anchor_weight=0.0, cold_by_band=False)
 
@@ -68,7 +68,7 @@ class _Size:
     """Windows of each class to learn from; a third as many choose, and as many score."""
 
 
-_FULL: Final = _Size(traces=160, fit_rows=2200)
+_FULL: Final = _Size(traces=160, fit_rows=1000)
 _SMALL: Final = _Size(traces=24, fit_rows=300)
 
 
