@@ -83,7 +83,9 @@ def test_a_search_survives_the_death_of_its_driver_and_of_a_worker(start, notes,
 
 
 def test_a_population_copies_its_better_half_and_ends_whole(start, notes, tmp_path):
-    answer, _ = finish(start("POPULATION", "--trials", "4", "--seeds", "1", "--finalists", "1"))
+    options = ("--trials", "4", "--seeds", "1", "--finalists", "1", "--range", "kind=plain,bent")
+
+    answer, _ = finish(start("POPULATION", *options))
 
     assert answer["trials"] == {"finished": 4}
     document = json.loads(next(tmp_path.glob("tune/*/results.json")).read_text())
@@ -93,6 +95,19 @@ def test_a_population_copies_its_better_half_and_ends_whole(start, notes, tmp_pa
     assert changed
     # A copy goes on from the state it was given, not from the start.
     assert any(int(one[-1]) > 0 for one in lines_of(notes, "start"))
+
+
+def test_ctrl_c_on_a_terminal_leaves_what_was_found(start, tmp_path):
+    process = start("SLOW", "--trials", "40", "--seeds", "1")
+    wait_for(lambda: len(list(tmp_path.glob("tune/*/trials/*/ended.json"))) >= 3, process)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=90)
+
+    answer = json.loads(output.splitlines()[-1])
+    assert process.returncode == 130, errors
+    assert answer["status"] == "interrupted"
+    assert answer["best_so_far"] is not None
+    assert list(tmp_path.glob("tune/*/best_so_far.yaml"))
 
 
 def test_a_search_runs_as_a_job_and_its_lines_arrive(cluster, tmp_path, monkeypatch):
