@@ -4,7 +4,7 @@
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def tuning_answer(
         if outcome.is_gain:
             listener.said("training the chosen setting in full")
         found["registered"] = register_chosen(outcome, objective, request)
-        shown += f"\n{_registered_text(found['registered'])}"
+        shown += f"\n{_registered_text(found)}"
     return Answer(payload=found, view=shown, exit_code=outcome.exit_code)
 
 
@@ -113,13 +113,16 @@ def submitted_answer(
         f"Everything is in {outcome['folder']}",
     ]
     if "registered" in outcome:
-        lines.append(_registered_text(outcome["registered"]))
+        lines.append(_registered_text(outcome))
     return Answer(payload=outcome, view="\n".join(lines))
 
 
-def _registered_text(registered: dict[str, Any] | None) -> str:
+def _registered_text(found: Mapping[str, Any]) -> str:
+    registered = found["registered"]
     if registered is None:
-        return "Nothing was registered: the default stays."
+        is_gain = (found["decision"] or {}).get("is_gain")
+        why = "this model has no training job" if is_gain else "the default stays"
+        return f"Nothing was registered: {why}."
     return f"Registered as challenger: {registered['model']} version {registered['version']}"
 
 

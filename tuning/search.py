@@ -25,6 +25,7 @@ from tuning.summary import payload, text
 GENERATOR: Final = "generator"
 _RUNS: Final = "NOVACRON_RUNS_DIR"
 _DATA: Final = "NOVACRON_DATA_DIR"
+_INTERRUPTED: Final = 130
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NovacronError as error:
         _write(error.to_dict() | {"exit_code": error.exit_code})
         return error.exit_code
+    except KeyboardInterrupt:  # before the search had begun, or a second time
+        return _INTERRUPTED
     lines.said(text(outcome))
     _write(payload(outcome))
     return outcome.exit_code

@@ -120,6 +120,7 @@ def run_search(
         listener.said("writing the report")
         _report(document, folder)
         if tracker is not None:
+            tracker.catch_up(journal.records())
             tracker.finish(document, folder)
     return SearchOutcome(document=document, folder=folder, exit_code=ending.exit_code)
 
@@ -248,8 +249,8 @@ class _Study:
 
     def _ended(self, record: Record) -> None:
         self.listener.ended(record, self.ending.left_s)
-        if self.tracker is not None:
-            self.tracker.trial(record)
+        if self.tracker is not None and not self.tracker.try_trial(record):
+            self.listener.said("MLflow does not answer; what it missed is logged at the end")
         now = time.monotonic()
         if now - self.drafted_at >= _DRAFT_EVERY_S:
             self.drafted_at = now
@@ -273,7 +274,9 @@ class _Study:
             text = self.results.config_text(found[best].values, why)
             self.folder.write_text(BEST_SO_FAR, text)
         if self.decision is not None:
-            values = found[self.decision.number].values
+            chosen = found.get(self.decision.number)
+            # Time may be over before the default has begun.
+            values = self.journal.space.default() if chosen is None else chosen.values
             self.folder.write_text(CONFIG, self.results.config_text(values, self.decision.reason))
         self.folder.write_json(RESULTS, document)
         return document

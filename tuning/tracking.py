@@ -1,5 +1,6 @@
 """A search in MLflow: one parent run, a child run for each trial that ended."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from tuning.report import FOLDER as REPORT
 from tuning.results import BEST_SO_FAR, CONFIG, RESULTS
 from tuning.spaces import stored
 from tuning.storage import Storage
+
+log = logging.getLogger(__name__)
 
 _MARK: Final = "tracked"
 _PARENT: Final = "mlflow.json"
@@ -32,6 +35,7 @@ class Tracker:
 
     def __init__(self, store: ModelStore, run: Run, journal: Journal, space: SearchSpace) -> None:
         self._store, self._run, self._journal, self._space = store, run, journal, space
+        self._failures = 0
 
     def catch_up(self, records: list[Record]) -> None:
         """Track what ended while nobody tracked it."""
@@ -39,6 +43,20 @@ class Tracker:
         for record in records:
             if record.state != "unfinished" and record.spec.id not in known:
                 self.trial(record)
+
+    def try_trial(self, record: Record) -> bool:
+        """Write one child run; where that fails the search goes on, and `catch_up` tries again.
+
+        Returns:
+            False the first time that it fails.
+        """
+        try:
+            self.trial(record)
+        except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the journal has the trial
+            log.warning("trial %s is not in MLflow: %s", record.spec.id, error)
+            self._failures += 1
+            return self._failures > 1
+        return True
 
     def trial(self, record: Record) -> None:
         """Write one child run."""

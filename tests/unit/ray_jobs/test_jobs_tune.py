@@ -85,6 +85,27 @@ def test_a_resumed_search_goes_on_with_its_runs_and_logs_no_trial_twice(runs):
     assert len(found) == len(names) + 1
 
 
+def test_mlflow_that_fails_for_a_while_costs_no_trial_and_is_caught_up(runs, monkeypatch):
+    from tuning.tracking import Tracker
+
+    whole, failed = Tracker.trial, []
+
+    def failing(self, record):
+        if record.spec.number == 2 and record.spec.id not in failed:
+            failed.append(record.spec.id)
+            raise OSError("the server is away")
+        whole(self, record)
+
+    monkeypatch.setattr(Tracker, "trial", failing)
+    code, _ = tune("TOY")
+
+    names = [one.info.run_name for one in runs_of(ModelStore.connect(registry_config()))]
+    assert code == 0
+    assert failed
+    assert set(failed) <= set(names)
+    assert len(names) == len(set(names))
+
+
 def test_bad_input_ends_with_code_2_before_any_trial(runs):
     code, answer = tune("TOY", "--only=speed")
 

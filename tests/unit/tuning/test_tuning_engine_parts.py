@@ -1,12 +1,15 @@
 """Journal, sampler, plan, stopping rules and PBT's changes, without Ray and without a fit."""
 
 import json
+import os
 
 import numpy as np
 import pytest
+import threadpoolctl
 from toy_objective import POPULATION, SPACE, TOY, WHOLE, distance
 
 from novacron.errors import ConfigError
+from tuning import on_ray
 from tuning.journal import Journal, Record, Report, Spec
 from tuning.objective import Metric
 from tuning.plan import ListPlan, SearchPlan, Spending
@@ -223,6 +226,21 @@ def test_a_list_leaves_out_what_has_ended(journal):
     assert plan.left == 1
     assert plan.next() == specs[1]
     assert plan.next() is None
+
+
+# --- workers ------------------------------------------------------------------------------
+
+
+def test_a_trial_keeps_every_numeric_library_to_its_threads(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "8")
+
+    with on_ray._threads(1):
+        found = threadpoolctl.threadpool_info()
+
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+        assert found
+        assert {one["num_threads"] for one in found} == {1}
 
 
 # --- stopping -----------------------------------------------------------------------------

@@ -232,6 +232,14 @@ def test_when_the_time_is_over_the_finalists_are_still_confirmed(tmp_path):
     assert outcome.is_finished
 
 
+def test_a_time_that_is_over_at_once_leaves_the_default(tmp_path):
+    outcome = run_search(request_of(tmp_path, "FLAT", time_s=1e-9), Silent())
+
+    assert outcome.document["decision"]["number"] == 0
+    config = yaml.safe_load(next((tmp_path / "tune").glob("*/config.yaml")).read_text())
+    assert config["fit"] == SPACE.default()
+
+
 def test_a_second_driver_of_the_same_search_is_kept_out(tmp_path):
     request = request_of(tmp_path)
 
