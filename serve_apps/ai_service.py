@@ -95,15 +95,18 @@ class AIService:
         }
 
     async def _predict_bandwidth(self, body: bytes, _context: CallContext) -> bytes:
-        """Forecast; `confidence` is the share of outcomes between `lower` and `upper`."""
+        """Forecast; `confidence` is the share of outcomes between `lower` and `upper`.
+
+        Without a history, the samples that were sent of `vm_id` are its own.
+        """
         request = _read("PredictBandwidthRequest", body)
-        step_minutes = request.step_minutes or 1.0
-        record = await self._ask(
-            "/api/v1/predict/bandwidth",
-            link_id=request.vm_id,
-            bandwidth_mbps=list(request.historical_metrics),
-            step_s=60.0 * step_minutes,
-        )
+        row: dict[str, Any] = {"link_id": request.vm_id}
+        if request.historical_metrics:
+            row["bandwidth_mbps"] = list(request.historical_metrics)
+        if request.step_minutes or request.historical_metrics:
+            row["step_s"] = 60.0 * (request.step_minutes or 1.0)
+        record = await self._ask("/api/v1/predict/bandwidth", **row)
+        step_minutes = row.get("step_s", record.get("history", {}).get("step_s", 60.0)) / 60.0
         known = len(record["value_mbps"])
         steps = math.ceil(request.horizon_minutes / step_minutes) or known
         if not 0 < steps <= known:

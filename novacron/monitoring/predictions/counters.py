@@ -16,7 +16,8 @@ from typing import Final
 
 from novacron.monitoring.predictions.files import rows_written_by
 
-_COUNTS: Final = struct.Struct("=QQQ")
+_COUNTS: Final = struct.Struct("=QQQQ")
+_BLOCK: Final = struct.Struct("=QQ")
 SUFFIX: Final = ".counts"
 LOSSES_FILE: Final = "losses.jsonl"
 
@@ -37,7 +38,7 @@ class WriterCounts:
         self._handle = -1
         self._map: mmap.mmap | None = None
         self._counts = memoryview(bytearray(_COUNTS.size)).cast("Q")
-        self.recorded = self.written = self.dropped = 0
+        self.recorded = self.dropped = self.written = self.blocks = 0
 
     @property
     def is_kept(self) -> bool:
@@ -55,7 +56,9 @@ class WriterCounts:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             # Written, not only made longer: memory mapped onto a full disk would kill the process.
-            os.pwrite(handle, _COUNTS.pack(self.recorded, self.written, self.dropped), 0)
+            os.pwrite(
+                handle, _COUNTS.pack(self.recorded, self.dropped, self.written, self.blocks), 0
+            )
             mapped = mmap.mmap(handle, _COUNTS.size)
         except OSError:
             os.close(handle)
@@ -70,14 +73,16 @@ class WriterCounts:
         self._counts[0] = self.recorded
 
     def add_written(self, n_rows: int) -> None:
-        """Count rows whose block is on the disk."""
+        """Count a block of so many rows that is on the disk."""
         self.written += n_rows
-        self._counts[1] = self.written
+        self.blocks += 1
+        # Both at once: a kill in between would count the block twice.
+        _BLOCK.pack_into(self._counts.cast("B"), 16, self.written, self.blocks)
 
     def add_dropped(self, n_rows: int) -> None:
         """Count rows that were recorded, and given up because they could not be written."""
         self.dropped += n_rows
-        self._counts[2] = self.dropped
+        self._counts[1] = self.dropped
 
     def close(self) -> None:
         """Let go of the file, and remove it where nothing was lost."""
@@ -146,9 +151,9 @@ def _settle_one(directory: Path, path: Path) -> Loss | None:
         if len(counts) < _COUNTS.size or not path.exists():
             # Made and not filled yet, or settled by another process meanwhile.
             return None
-        recorded, written, dropped = _COUNTS.unpack(counts)
+        recorded, dropped, written, blocks = _COUNTS.unpack(counts)
         # A block may have reached the disk whose count did not.
-        written = max(written, rows_written_by(directory, path.stem))
+        written += rows_written_by(directory, path.stem, since_block=blocks)
         loss = Loss(writer=path.stem, recorded=recorded, written=written, dropped=dropped)
         if loss.lost:
             _note(directory, loss)

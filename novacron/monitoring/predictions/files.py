@@ -50,9 +50,9 @@ def block_files(directory: Path, *, model: str = "*", writer: str = "") -> Itera
         )
 
 
-def rows_written_by(directory: Path, writer: str) -> int:
-    """Return the rows in all files of a process that are there still."""
-    found = block_files(directory, writer=writer)
+def rows_written_by(directory: Path, writer: str, *, since_block: int) -> int:
+    """Return the rows in the files of a process from a block on."""
+    found = (one for one in block_files(directory, writer=writer) if one.block >= since_block)
     return sum(pq.read_metadata(one.path).num_rows for one in found)
 
 

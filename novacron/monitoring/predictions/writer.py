@@ -74,7 +74,6 @@ class PredictionWriter:
         self._gone_rows = 0
         self.refused_rows = 0
         """Dropped on arrival because the buffer was full."""
-        self.blocks = 0
         self._write_error = self._open_error = ""
         self._wake = threading.Event()
         self._flushing = threading.Lock()
@@ -117,6 +116,11 @@ class PredictionWriter:
     def last_error(self) -> str:
         """Why it is not healthy; empty while it is."""
         return self._write_error or self._open_error
+
+    @property
+    def blocks(self) -> int:
+        """Blocks written so far."""
+        return self._counts.blocks
 
     @property
     def waiting_rows(self) -> int:
@@ -211,7 +215,6 @@ class PredictionWriter:
                 logger.exception("%d rows of %s cannot be written", n_rows, group[0].model)
                 self._counts.add_dropped(n_rows)
             else:
-                self.blocks += 1
                 self._counts.add_written(n_rows)
             self._gone_rows += n_rows
             self._gone_bytes += sum(entry.weight_bytes for entry in group)
@@ -244,7 +247,7 @@ class PredictionWriter:
             writer=self.writer,
             first=min(numbers),
             last=max(numbers),
-            block=self.blocks,
+            block=self._counts.blocks,
         )
         self._write_block(self.directory, block, table, fsync=self.config.fsync)
 

@@ -124,12 +124,14 @@ class SampleStore:
         block, rejected = checked.accepted, list(checked.rejected)
         judge = _Judge(validator, schema, source, self.config)
         block = judge.drop_long_names(block, rejected)
+        accepted = 0
         if len(block):
             try:
                 with self._exclusive():
                     self._settle()
                     rows = judge.drop_known(block, self._ledger, table, rejected)
-                    if len(rows):
+                    accepted = len(rows)
+                    if accepted:
                         self._append(table, rows)
             except OSError as cause:
                 raise NotReadyError(
@@ -138,8 +140,7 @@ class SampleStore:
                 ) from cause
         rejected.sort(key=lambda one: one.row)
         self._rejected.add(rejected)
-        n_lines = lines.count(b"\n")
-        return Ingested(accepted=n_lines - len(rejected), rejected=tuple(rejected))
+        return Ingested(accepted=accepted, rejected=tuple(rejected))
 
     def window(self, table: str, entity: str, steps: int) -> Window:
         """Return the newest samples of an entity, those that other processes took too.

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -276,6 +277,23 @@ def test_after_sigkill_the_log_says_exactly_how_many_rows_were_lost(tmp_path):
         assert written + lost in (last + 1, last + 2)
         assert log.status()["rows_lost_by_dead_processes"] == lost
         assert open_log(directory).losses == []
+
+
+def test_a_block_that_was_written_and_not_counted_any_more_is_not_called_lost(tmp_path):
+    log = open_log(tmp_path)
+    for value in (1, 2):
+        log.record(entry(log, [[value], [value]]))
+        log.flush()
+    counts = tmp_path / "writers" / "0123456789ab.counts"
+    for file in block_files(tmp_path, writer=log.writer):
+        file.path.rename(file.path.with_name(file.path.name.replace(log.writer, counts.stem)))
+    # 5 rows recorded, none dropped, the 2 of block 0 counted: killed after block 1, before its count.
+    counts.write_bytes(struct.pack("=QQQQ", 5, 0, 2, 1))
+
+    (loss,) = open_log(tmp_path).losses
+
+    assert (loss.recorded, loss.written, loss.lost) == (5, 4, 1)
+    assert not counts.exists()
 
 
 def test_old_days_go_first_by_age_and_then_by_size(tmp_path):

@@ -16,6 +16,8 @@ from novacron.models.anomaly.detector import AnomalyDetector
 from novacron.models.anomaly.model import AnomalyModel
 from novacron.monitoring.predictions.join import join_actuals, read_predictions
 from novacron.telemetry.live import store as store_module
+from serve_apps.ai_service import AIService, classes
+from serve_apps.domain.routes import DomainRoutes
 from serve_apps.memory import Memory
 from serve_apps.metrics import MemoryMetrics
 from serve_apps.settings.predictions import PredictionsConfig
@@ -252,6 +254,20 @@ async def test_a_short_history_is_answered_and_flagged_as_a_cold_start(begin):
     cold = service.plane.host.get("bandwidth").model
     part = next(iter(cold.classes.values()))
     assert record["fallback"] == ("ewma_band" if part.mixture.cold_by_band else "")
+
+
+async def test_a_grpc_caller_without_a_history_is_answered_by_the_samples_of_its_name(begin):
+    service = await begin()
+    await post(service, SAMPLES, batch(series(30)))
+    routes = DomainRoutes(service.plane, histories=service.memory.histories)
+    request = classes()["PredictBandwidthRequest"](vm_id="w-1")
+
+    handler = AIService(routes).handlers()["PredictBandwidth"]
+    reply = classes()["PredictBandwidthResponse"]()
+    reply.ParseFromString(await handler(request.SerializeToString(), None))
+
+    record = (await post(service, BANDWIDTH, {"link_id": "w-1"})).json()
+    assert list(reply.predictions) == record["value_mbps"]
 
 
 async def test_missing_metrics_hold_the_value_before(begin):

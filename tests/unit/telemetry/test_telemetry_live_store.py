@@ -364,6 +364,14 @@ def test_a_folder_that_cannot_be_written_is_refused_with_its_name(tmp_path):
         open_store(tmp_path / "file" / "samples")
 
 
+def test_lines_without_a_sample_count_as_nothing(tmp_path):
+    store = open_store(tmp_path)
+
+    ingested = store.ingest("link", b"\n" + lines([sample(0)]) + b"  \n" + lines([sample(0)]))
+
+    assert (ingested.accepted, reasons(ingested)) == (1, [(4, "duplicate")])
+
+
 def test_an_unknown_table_is_refused(tmp_path):
     store = open_store(tmp_path, node_metrics=())
 
