@@ -43,8 +43,8 @@ FULL: Final = tuple(
 )  # fmt: skip
 QUICK: Final = (
     GainPlan(
-        name="patterns", objective="patterns", trials=3, most_control=3, seeds=(1, 2),
-        finalists=1, small=True, data="generator",
+        name="toy", objective="benchmarks.tuning_toy:FAST", trials=8, most_control=8,
+        seeds=(1, 2), finalists=1, data="generator",
     ),
 )  # fmt: skip
 OVERHEAD_MODEL: Final = "policy"
@@ -192,7 +192,9 @@ def _shown(value: object) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is missing and write the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tuning", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="little data, no Ray")
+    parser.add_argument(
+        "--quick", action="store_true", help="a toy in place of the models, no Ray"
+    )
     parser.add_argument("--piece", action="append", help="measure only this one; write no results")
     parser.add_argument("--output", type=Path, default=RESULTS_DIR)
     given = parser.parse_args(arguments)

@@ -18,12 +18,15 @@ from tuning.scores import GroupScores, Scores
 
 LOG_VARIABLE: Final = "NOVACRON_TUNING_TOY_LOG"
 STEPS: Final = 4
-_STEP_S: Final = 1.0
 _GROUPS: Final = 8
 
 
 class ToyObjective:
-    """Implements `tuning.objective.Objective`: the distance of two numbers from a hidden place."""
+    """Implements `tuning.objective.Objective`: the distance of two numbers from a hidden place.
+
+    Args:
+        step_s: Seconds that a step takes.
+    """
 
     model = "toy"
     space = SearchSpace(
@@ -37,6 +40,9 @@ class ToyObjective:
     fidelity = Fidelity(unit="steps", low=1, high=STEPS)
     scheduler: SchedulerKind = "none"
     perturbed: tuple[str, ...] = ()
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
 
     def prepare(self, source: DataSource) -> Prepared:
         """Name the log."""
@@ -52,7 +58,7 @@ class ToyObjective:
         """Sleep and report."""
         found: Scores = {}
         for step in range(progress.resume_step + 1, (trial.budget or STEPS) + 1):
-            time.sleep(_STEP_S)
+            time.sleep(self._step_s)
             _note(data["log"], trial, step)
             found = self._scores(data, trial)
             progress.report(step, found, _save)
@@ -90,4 +96,5 @@ def _note(log: str, trial: Trial, step: int) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-OBJECTIVE: Final = ToyObjective()
+OBJECTIVE: Final = ToyObjective(step_s=1.0)
+FAST: Final = ToyObjective(step_s=0.0)
