@@ -43,9 +43,12 @@ _REPEATS: Final[tuple[Reason, ...]] = ("duplicate", "conflicting_duplicate")
 @dataclass(slots=True)
 class _Waiting:
     table: str
-    lines: bytes
-    n_rows: int
+    samples: Sequence[Any]
     future: asyncio.Future[Ingested]
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.samples)
 
 
 class SampleIntake:
@@ -80,8 +83,7 @@ class SampleIntake:
             NotReadyError: The log cannot be written.
         """
         table, samples = self._read(document)
-        lines = b"".join(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE) for one in samples)
-        ingested = await self._submit(table, lines, len(samples))
+        ingested = await self._submit(table, samples)
         reasons = Counter[str](one.reason for one in ingested.rejected)
         self._metrics.count(table, ingested.accepted, reasons)
         if not ingested.accepted and not any(reason in reasons for reason in _REPEATS):
@@ -134,14 +136,15 @@ class SampleIntake:
             )
         return table, samples
 
-    async def _submit(self, table: str, lines: bytes, n_rows: int) -> Ingested:
+    async def _submit(self, table: str, samples: Sequence[Any]) -> Ingested:
+        n_rows = len(samples)
         if self._queue and self._waiting_rows + n_rows > self._config.max_waiting_rows:
             raise OverloadedError(
                 f"{self._waiting_rows} samples wait to be written already.",
                 retry_after_s=_RETRY_AFTER_S,
             )
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(table, lines, n_rows, loop.create_future())
+        waiting = _Waiting(table, samples, loop.create_future())
         self._queue.append(waiting)
         self._waiting_rows += n_rows
         if self._runner is None:
@@ -175,8 +178,7 @@ class SampleIntake:
         return batch
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
-        lines = b"".join(one.lines for one in batch)
-        ingested = await asyncio.to_thread(self.store.ingest, batch[0].table, lines)
+        ingested = await asyncio.to_thread(_ingest, self.store, batch)
         rows = [one.row for one in ingested.rejected]
         first = 0
         for one in batch:
@@ -185,6 +187,16 @@ class SampleIntake:
             first += one.n_rows
             if not one.future.done():
                 one.future.set_result(Ingested(one.n_rows - len(own), own))
+
+
+def _ingest(store: SampleStore, batch: Sequence[_Waiting]) -> Ingested:
+    """Write the samples as lines, as files of samples are, and hand them over."""
+    lines = [
+        orjson.dumps(sample, option=orjson.OPT_APPEND_NEWLINE)
+        for one in batch
+        for sample in one.samples
+    ]
+    return store.ingest(batch[0].table, b"".join(lines))
 
 
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
