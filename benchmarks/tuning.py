@@ -31,13 +31,13 @@ from ray_jobs.locations import runs_dir
 Piece = Callable[[Path], Mapping[str, Any]]
 
 GOAL_MODELS: Final = ("bandwidth", "anomaly", "placement", "policy")
-_TRIALS: Final = 16
+_TRIALS: Final = {"bandwidth": 16, "anomaly": 12, "placement": 16, "policy": 20}
 _POLICY: Final = "tuning.objectives.policy:PBA_PREDICTION"
 """The target whose policy learns in the fewest steps."""
 FULL: Final = tuple(
     GainPlan(
-        name=name, objective=_POLICY if name == "policy" else name, trials=_TRIALS,
-        most_control=_TRIALS, seeds=(1, 2), finalists=2,
+        name=name, objective=_POLICY if name == "policy" else name, trials=_TRIALS[name],
+        most_control=40, seeds=(1, 2), finalists=2,
     )
     for name in GOAL_MODELS
 )  # fmt: skip

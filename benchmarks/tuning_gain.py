@@ -1,32 +1,35 @@
 """What a search finds: gain over the default and over random search, on blocks it never saw.
 
-Both searches run one trial at a time in this process (`engine="here"`), so that process CPU time is
-theirs. Random search trains every setting whole, without early stopping, and gets at least the CPU
-time of the other; both confirm the same number of finalists over the same seeds.
+Both run one trial at a time in this process (the search with `engine="here"`), so that process CPU
+time is theirs. Random search trains every setting whole, without early stopping, until it has had the
+CPU time of the other; both confirm the same number of finalists over the same seeds, beside the same
+default.
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from novacron.models.search_space import Values
 from tuning.catalog import objective_of
 from tuning.choice import scores_of
-from tuning.journal import Journal, Record
-from tuning.objective import Metric, Objective, Prepared, Trial
+from tuning.journal import Journal, Phase, Record
+from tuning.objective import Block, Metric, Objective, Prepared, Trial
 from tuning.request import SearchRequest
 from tuning.scores import GroupScores, over_seeds, paired_difference
 from tuning.search import data_folder
+from tuning.spaces import stored
 from tuning.study import SearchOutcome, run_search
 
 CPU_FILE: Final = "cpu_s.jsonl"
 _DRAW_SEED: Final = 5
+_CONTROL_STREAM: Final = 77
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +43,7 @@ class GainPlan:
     trials: int
     """Settings of the search, the default among them."""
     most_control: int
-    """Most settings of random search; it ends earlier once it has had the CPU time."""
-    exhaustive: int = 0
-    """Settings that are trained whole for the comparison with an exhaustive search; 0: those of
-    random search."""
+    """Most settings of random search; it ends as soon as it has had the CPU time."""
     seeds: tuple[int, ...] = (1, 2, 3)
     finalists: int = 3
     seed: int = 7
@@ -137,38 +137,34 @@ def measure_gain(plan: GainPlan, room: Path) -> GainResult:
     objective = objective_of(plan.objective)
     request = _request(plan, room)
     prepared = objective.prepare(request.source)
-    cpu = {kind: room / f"{kind}-{prepared.sha256[-12:]}-{CPU_FILE}" for kind in ("tpe", "random")}
-    found = run_search(request, CpuListener(cpu["tpe"]))
+    cpu = room / f"tpe-{prepared.sha256[-12:]}-{CPU_FILE}"
+    found = run_search(request, CpuListener(cpu))
     _go_on_only_if_finished(found)
-    searched = _Searched(objective, found, _cpu_of(cpu["tpe"]))
-    control = _control(plan, request, searched, cpu["random"], objective)
-    seeds = {
-        name: _untouched(one, objective, prepared, plan, number)
-        for name, one, number in (
-            ("default", searched, 0),
-            ("found", searched, searched.winner),
-            ("random", control, control.winner),
-        )
-    }
+    searched = _Searched(objective, found, _cpu_of(cpu))
     metric = objective.metrics[0]
+    runs = Runs(objective, prepared, room / f"random-{prepared.sha256[-12:]}.jsonl")
+    control = run_control(plan, runs, searched, metric)
+    default = _untouched(searched, runs, plan, 0)
+    found_scores = _untouched(searched, runs, plan, searched.winner)
+    random_scores = control.untouched or default
     hits, trainings, exhaustive_s = _exhaustive(control, searched, metric)
     return GainResult(
         name=plan.name,
         metric=metric.name,
         source=prepared.source,
         sha256=prepared.sha256,
-        default=seeds["default"].value,
-        found=seeds["found"].value,
-        random=seeds["random"].value,
-        over_default=gain(seeds["found"], seeds["default"], seeds["default"], metric),
-        over_random=gain(seeds["found"], seeds["random"], seeds["default"], metric),
-        random_over_default=gain(seeds["random"], seeds["default"], seeds["default"], metric),
+        default=default.value,
+        found=found_scores.value,
+        random=random_scores.value,
+        over_default=gain(found_scores, default, default, metric),
+        over_random=gain(found_scores, random_scores, default, metric),
+        random_over_default=gain(random_scores, default, default, metric),
         is_chosen=found.is_gain,
         reason=str((found.document["decision"] or {}).get("reason", "")),
         search_cpu_s=searched.search_cpu_s(plan.trials),
-        control_cpu_s=control.search_cpu_s(control.equal_trials),
+        control_cpu_s=control.cpu_s,
         trials=len(searched.records("search")),
-        control_trials=control.equal_trials,
+        control_trials=len(control.values),
         stopped_early=sum(one.state == "stopped" for one in searched.records("search")),
         best_at_cpu_s=searched.best_at_cpu_s(metric),
         exhaustive_cpu_s=exhaustive_s,
@@ -211,9 +207,8 @@ class _Searched:
         self._cpu_s = cpu_s
         decision = outcome.document["decision"] or {}
         self.winner = int(decision.get("winner") or 0)
-        self.equal_trials = len(self.records("search"))
 
-    def records(self, phase: str) -> list[Record]:
+    def records(self, phase: Phase) -> list[Record]:
         """Return the trials of a phase in the order of their numbers."""
         mine = [one for one in self._records if one.spec.phase == phase]
         return sorted(mine, key=lambda one: one.spec.number)
@@ -238,62 +233,103 @@ class _Searched:
         sign = 1.0 if metric.better == "lower" else -1.0
         return min(whole, key=lambda one: sign * one.metrics[metric.name])
 
-    def untouched(self, number: int) -> GroupScores | None:
-        """Return what a setting scored on the untouched block, where the search ran it there."""
-        found = scores_of(self.records("untouched"), number)
+    def scores(self, phase: Phase, number: int) -> GroupScores | None:
+        """Return what a setting scored in a phase over its seeds, where the search ran it there."""
+        found = scores_of(self.records(phase), number)
         return None if found is None else next(iter(found.values()))
 
 
-def _control(
-    plan: GainPlan, request: SearchRequest, found: _Searched, cpu: Path, objective: Objective
-) -> _Searched:
-    """Search at random until the CPU time of the other search is spent, then go on for the rest."""
-    spent_s = found.search_cpu_s(plan.trials)
-    default_s = max(found.search_cpu_s(1), 1e-3)
-    wanted = min(plan.most_control, max(3, math.ceil(spent_s / default_s)))
-    while True:
-        control = replace(request, search="random", scheduler="none", trials=wanted)
-        outcome = run_search(control, CpuListener(cpu))
-        _go_on_only_if_finished(outcome)
-        searched = _Searched(objective, outcome, _cpu_of(cpu))
-        had_s = searched.search_cpu_s(wanted)
-        if had_s >= spent_s or wanted >= plan.most_control:
-            break
-        more = math.ceil((spent_s - had_s) * wanted / max(had_s, 1e-3))
-        wanted = min(plan.most_control, wanted + max(1, more))
-    searched.equal_trials = wanted
-    if plan.exhaustive > wanted:
-        more_request = replace(control, trials=plan.exhaustive)
-        extended = run_search(more_request, CpuListener(cpu))
-        _go_on_only_if_finished(extended)
-        # The choice at equal cost stands; what is trained beyond it only prices quality.
-        winner = searched.winner
-        searched = _Searched(objective, extended, _cpu_of(cpu))
-        searched.winner, searched.equal_trials = winner, wanted
-    return searched
+class Runs:
+    """Runs of single settings, kept in a file so that a killed measurement goes on.
+
+    Args:
+        objective: Of the model.
+        prepared: Its data.
+        path: The file.
+    """
+
+    def __init__(self, objective: Objective, prepared: Prepared, path: Path) -> None:
+        self.objective, self._prepared, self._path = objective, prepared, path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        self._kept = {row["key"]: row for row in map(json.loads, lines)}
+
+    def run(self, values: Values, seed: int, block: Block) -> tuple[GroupScores, float]:
+        """Return the first metric of a setting trained whole, and the CPU seconds it took."""
+        key = json.dumps([stored(self.objective.space, values), seed, block])
+        row = self._kept.get(key)
+        if row is None:
+            began_s = time.process_time()
+            fidelity, data = self.objective.fidelity, self._prepared
+            scores = self.objective.run(
+                data.search if block == "search" else data.untouched,
+                Trial(
+                    values=values,
+                    seed=seed,
+                    block=block,
+                    budget=None if fidelity is None else fidelity.high,
+                ),
+                _Deaf(),
+            )[self.objective.metrics[0].name]
+            row = {
+                "key": key,
+                "scores": scores.to_dict(),
+                "cpu_s": round(time.process_time() - began_s, 3),
+            }
+            with self._path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            self._kept[key] = row
+            os.write(
+                2, f"random {block} seed {seed} {row['cpu_s']} s {scores.value:.4g}\n".encode()
+            )
+        return GroupScores.from_dict(row["scores"]), float(row["cpu_s"])
+
+    def over(self, values: Values, seeds: Sequence[int], block: Block) -> GroupScores:
+        """Return the first metric over several seeds."""
+        return over_seeds([self.run(values, seed, block)[0] for seed in seeds])
 
 
-def _untouched(
-    searched: _Searched, objective: Objective, prepared: Prepared, plan: GainPlan, number: int
-) -> GroupScores:
-    known = searched.untouched(number)
-    if known is not None:
-        return known
-    metric, budget = objective.metrics[0].name, objective.fidelity
-    runs = [
-        objective.run(
-            prepared.untouched,
-            Trial(
-                values=searched.values(number),
-                seed=seed,
-                block="untouched",
-                budget=None if budget is None else budget.high,
-            ),
-            _Deaf(),
-        )[metric]
-        for seed in plan.seeds
-    ]
-    return over_seeds(runs)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Control:
+    """Random search at the cost of the other search."""
+
+    values: tuple[Values, ...]
+    scored: tuple[float, ...]
+    """Of each setting on the search block."""
+    cpu_s: float
+    """With that of the default, which both searches begin with."""
+    untouched: GroupScores | None
+    """Of the setting chosen; None where that is the default."""
+
+
+def run_control(plan: GainPlan, runs: Runs, searched: "_Searched", metric: Metric) -> Control:
+    """Draw settings until the CPU time of the search is spent, and choose among the best ones."""
+    spent_s, cpu_s = searched.search_cpu_s(plan.trials), searched.search_cpu_s(1)
+    sign = 1.0 if metric.better == "lower" else -1.0
+    values: list[Values] = []
+    scored: list[float] = []
+    while cpu_s < spent_s and len(values) < plan.most_control:
+        rng = np.random.default_rng([plan.seed, _CONTROL_STREAM, len(values)])
+        values.append(runs.objective.space.sample(rng))
+        scores, took_s = runs.run(values[-1], plan.seed, "search")
+        scored.append(scores.value)
+        cpu_s += took_s
+    best = np.argsort(sign * np.array(scored))[: plan.finalists]
+    default = searched.scores("finalists", 0)
+    chosen, least = None, np.inf if default is None else sign * default.value
+    for place in best:
+        value = sign * runs.over(values[place], plan.seeds, "search").value
+        if value < least:
+            chosen, least = int(place), value
+    untouched = None
+    if chosen is not None:
+        untouched = runs.over(values[chosen], plan.seeds, "untouched")
+    return Control(values=tuple(values), scored=tuple(scored), cpu_s=cpu_s, untouched=untouched)
+
+
+def _untouched(searched: _Searched, runs: Runs, plan: GainPlan, number: int) -> GroupScores:
+    known = searched.scores("untouched", number)
+    return known or runs.over(searched.values(number), plan.seeds, "untouched")
 
 
 class _Deaf:
@@ -317,21 +353,18 @@ def gain(one: GroupScores, other: GroupScores, unit: GroupScores, metric: Metric
     return Figure(value=gap.value / scale, lo=ends[0], hi=ends[1], n=gap.n)
 
 
-def _exhaustive(control: _Searched, found: _Searched, metric: Metric) -> tuple[int, int, float]:
+def _exhaustive(control: Control, found: _Searched, metric: Metric) -> tuple[int, int, float]:
     """Price the quality of the search in full trainings of random settings, in random order.
 
     Of n trained settings k are as good as the best of the search: on average it takes
     (n + 1) / (k + 1) of them to meet the first (negative hypergeometric mean).
     """
-    goal = found.best(metric).metrics[metric.name]
-    drawn = [
-        one for one in control.records("search") if one.spec.number and one.state == "finished"
-    ]
     sign = 1.0 if metric.better == "lower" else -1.0
-    hits = sum(sign * one.metrics[metric.name] <= sign * goal for one in drawn)
-    total_s = control.search_cpu_s(len(control.records("search")))
-    mean_s = total_s / max(len(control.records("search")), 1)
-    return hits, len(drawn), mean_s * (len(drawn) + 1) / (hits + 1)
+    goal = sign * found.best(metric).metrics[metric.name]
+    hits = sum(sign * value <= goal for value in control.scored)
+    count = len(control.scored)
+    mean_s = (control.cpu_s - found.search_cpu_s(1)) / max(count, 1)
+    return hits, count, mean_s * (count + 1) / (hits + 1)
 
 
 def _cpu_of(path: Path) -> dict[str, float]:

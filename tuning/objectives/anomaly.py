@@ -46,7 +46,7 @@ STEP_S: Final = 300.0
 _DAYS: Final = 8
 _NODES: Final = 12
 _SMALL_NODES: Final = 4
-_HELD: Final = 3
+_HELD: Final = 2
 """The untouched block has so many times as many nodes: its runs are few."""
 _OF_FLEET: Final = 6
 _FIRST_SEED: Final = 90_001
