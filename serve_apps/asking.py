@@ -17,7 +17,7 @@ from novacron.models.base import Tensors
 from novacron.models.tensor_checks import CheckedTensors
 from serve_apps.config import LimitsConfig
 from serve_apps.host import ServedModel
-from serve_apps.messages import InferRequest
+from serve_apps.messages import Codec, InferRequest
 
 CacheState = Literal["", "hit", "miss", "joined"]
 """What the answer cache did; empty where it was not asked."""
@@ -74,6 +74,14 @@ class Asking(Protocol):
         """
         ...
 
+    def read(self, served: ServedModel, codec: Codec, body: bytes) -> InferRequest:
+        """Read a body that was sent to a version.
+
+        Raises:
+            InvalidInputError: It is no request.
+        """
+        ...
+
     def describe(self, served: ServedModel) -> dict[str, Any]:
         """Return what metadata says of a version's state, by parameter name."""
         ...
@@ -108,6 +116,10 @@ class PlainAsking:
         tensors = check_request(served, request, self._limits)
         rows = served.model.prepare(tensors)
         return await ask_model(served, request, rows, tensors.n_rows, (self._clock(), deadline_s))
+
+    def read(self, served: ServedModel, codec: Codec, body: bytes) -> InferRequest:  # noqa: ARG002
+        """See `Asking.read`; nothing is remembered."""
+        return codec.decode(body)
 
     def describe(self, served: ServedModel) -> dict[str, Any]:  # noqa: ARG002
         """Return nothing: there is no state."""

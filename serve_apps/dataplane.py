@@ -253,8 +253,9 @@ class DataPlane:
         self, one: _Request, body: bytes, codec: Codec, timeout_s: float | None
     ) -> Reply:
         started_s = one.began_s
+        assert one.served is not None  # noqa: S101  found by `infer`
         self.check_size(len(body))
-        request = one.content = codec.decode(body)
+        request = one.content = self._asking.read(one.served, codec, body)
         one.key = key_of(one.key, request)
         deadline_s = started_s + min(read_timeout_s(request), timeout_s or math.inf)
         asked = one.asked = await self._ask(one, request, deadline_s)

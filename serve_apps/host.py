@@ -142,6 +142,7 @@ class ModelHost:
         self._refreshing = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._names = tuple(dict.fromkeys(split_ref(ref)[0] for ref in self._refs))
 
     @property
     def ready(self) -> bool:
@@ -151,7 +152,7 @@ class ModelHost:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the models asked for, loaded or not."""
-        return tuple(dict.fromkeys(split_ref(ref)[0] for ref in self._refs))
+        return self._names
 
     def versions(self, name: str) -> tuple[str, ...]:
         """Return the loaded versions of a model, the one that answers by default first."""

@@ -47,6 +47,8 @@ class InferRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     entities: tuple[str | None, ...] = ()
     steps_s: tuple[float | None, ...] = ()
+    digest: bytes = b""
+    """Of all that a model reads, where the tensors are shared with other requests and read-only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

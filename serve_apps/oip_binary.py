@@ -29,11 +29,20 @@ class OipHttp:
     """
 
     def __init__(self, json_bytes: int | None = None) -> None:
-        self._json_bytes = json_bytes
+        self.json_bytes = json_bytes
         self._binary: dict[str, bool] = {}
         self._binary_by_default = False
         self.answer_headers: dict[str, str] = {}
         """What HTTP must say beside the body that `encode` returned."""
+
+    @property
+    def wishes(self) -> tuple[dict[str, bool], bool]:
+        """How the request that was read wants its outputs."""
+        return self._binary, self._binary_by_default
+
+    @wishes.setter
+    def wishes(self, read: tuple[dict[str, bool], bool]) -> None:
+        self._binary, self._binary_by_default = read
 
     def decode(self, body: bytes) -> InferRequest:
         """Read one request; its tensors are the caller's own, writable and aligned.
@@ -44,18 +53,18 @@ class OipHttp:
                 Binary ones are read as they are; `check_tensors` refuses what is not finite.
             SchemaError: A key is missing or mistyped, or data does not fill its shape.
         """
-        if self._json_bytes is None:
+        if self.json_bytes is None:
             document, tail = parse_json(body), None
         else:
-            if self._json_bytes > len(body):
+            if self.json_bytes > len(body):
                 raise UnreadableInputError(
                     field="Inference-Header-Content-Length",
-                    got=self._json_bytes,
+                    got=self.json_bytes,
                     expected=f"at most the {len(body)} bytes of the body",
                     remedy="Check that the body is not cut short.",
                 )
-            document = parse_json(body[: self._json_bytes])
-            tail = BinaryPart(body, self._json_bytes)
+            document = parse_json(body[: self.json_bytes])
+            tail = BinaryPart(body, self.json_bytes)
         request = read_request(document, tail)
         if tail is not None:
             tail.finish()

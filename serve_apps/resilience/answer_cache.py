@@ -26,13 +26,18 @@ def key_of(model: str, version: str, request: InferRequest) -> Key:
     That is every input's name, datatype, shape and bytes, and the outputs asked for. The order of
     the inputs, the wire format, the request's id and parameters are not: the model never sees them.
     """
+    return model, version, request.digest or digest_of(request)
+
+
+def digest_of(request: InferRequest) -> bytes:
+    """Return a digest of all that a model reads of a request, and of the outputs asked for."""
     digest = blake2b(repr(request.outputs).encode(), digest_size=_DIGEST_BYTES)
     for name in sorted(request.tensors):
         array = request.tensors[name]
         data = _bytes_of(array)
         # The length comes before the bytes: no two questions give the same text.
         digest.update(repr((name, array.dtype.str, array.shape, len(data))).encode() + data)
-    return model, version, digest.digest()
+    return digest.digest()
 
 
 def _bytes_of(array: NDArray[np.generic]) -> bytes:

@@ -26,9 +26,11 @@ from novacron.models.tensor_checks import CheckedTensors
 from serve_apps.asking import Asked, ask_model, check_request, count_fallbacks, select
 from serve_apps.config import LimitsConfig
 from serve_apps.host import ServedModel
-from serve_apps.messages import InferRequest
+from serve_apps.messages import Codec, InferRequest
+from serve_apps.oip_binary import OipHttp
 from serve_apps.resilience.answer_cache import AnswerCache, Kept, Key, key_of
 from serve_apps.resilience.breaker import CircuitBreaker, State
+from serve_apps.resilience.decode_memo import DecodeMemo, own
 from serve_apps.resilience.metrics import ResilienceMetrics
 from serve_apps.resilience.stall_watch import StallWatch
 from serve_apps.resilience.stand_in import StandIn, find_stand_in
@@ -80,6 +82,7 @@ class GuardedAsking:
         self._versions: dict[tuple[str, str], _Version] = {}
         self._flights: dict[Key, asyncio.Future[Kept | None]] = {}
         self._cache: AnswerCache | None = None
+        self._memo = DecodeMemo(config.cache.max_bytes // 4)
         if config.cache.max_bytes:
             self._cache = AnswerCache(
                 config.cache.max_bytes, config.cache.ttl_s, clock, metrics.count_evictions
@@ -98,7 +101,13 @@ class GuardedAsking:
         version = self._version_of(served)
         if cached and version.is_kept:
             return await self._ask_cached(version, request, deadline_s, fallback=fallback)
-        return await self._ask_version(version, request, deadline_s, fallback=fallback)
+        return await self._ask_version(version, own(request), deadline_s, fallback=fallback)
+
+    def read(self, served: ServedModel, codec: Codec, body: bytes) -> InferRequest:
+        """See `Asking.read`; where answers are kept, the same body is not read twice."""
+        if isinstance(codec, OipHttp) and self._version_of(served).is_kept:
+            return self._memo.decode(codec, body)
+        return codec.decode(body)
 
     def describe(self, served: ServedModel) -> dict[str, Any]:
         """Return the circuit's state, the stand-in, and whether answers are kept."""
@@ -138,7 +147,7 @@ class GuardedAsking:
         flight: asyncio.Future[Kept | None] = asyncio.get_running_loop().create_future()
         self._flights[key] = flight
         try:
-            asked = await self._ask_version(version, request, deadline_s, fallback=fallback)
+            asked = await self._ask_version(version, own(request), deadline_s, fallback=fallback)
             if not asked.baseline:
                 cache.keep(key, asked.tensors, asked.n_rows, asked.fallbacks or {})
                 self._metrics.show_bytes(cache.n_bytes)
@@ -170,13 +179,14 @@ class GuardedAsking:
         tensors = check_request(served, request, self._limits)
         ticket = version.breaker.admit()
         if ticket is None:
-            self._metrics.count_refusal(served.name, served.version)
-            return await self._stand_in(
-                version, request, tensors, _circuit_open(version), fallback=fallback
-            )
+            return await self._refuse(version, request, tensors, fallback=fallback)
         try:
             asked = await self._call(version, request, tensors, deadline_s)
         except BaseException as error:
+            if isinstance(error, CircuitOpenError):
+                # It waited when others made the circuit open.
+                version.breaker.release(ticket)
+                return await self._refuse(version, request, tensors, fallback=fallback)
             if not is_failure(error, stalled=version.watch.stalled):
                 version.breaker.release(ticket)
                 raise
@@ -190,6 +200,14 @@ class GuardedAsking:
             )
         version.breaker.succeed(ticket)
         return asked
+
+    async def _refuse(
+        self, version: _Version, request: InferRequest, tensors: CheckedTensors, *, fallback: bool
+    ) -> Asked:
+        """Keep a request from a version whose circuit is open."""
+        self._metrics.count_refusal(version.served.name, version.served.version)
+        failure = _circuit_open(version)
+        return await self._stand_in(version, request, tensors, failure, fallback=fallback)
 
     async def _call(
         self,
@@ -207,9 +225,11 @@ class GuardedAsking:
         try:
             return await ask_model(served, request, rows, tensors.n_rows, times_s)
         except asyncio.CancelledError:
-            if watch.was_freed(task):
+            if not watch.was_freed(task):
+                raise
+            if watch.stalled:
                 raise _hangs(served) from None
-            raise
+            raise _circuit_open(version) from None
         finally:
             watch.leave(task)
 
@@ -261,13 +281,18 @@ class GuardedAsking:
             settings,
             self._clock,
             lambda state: self._metrics.show_state(*key, state),
-            lambda: self._metrics.count_trip(*key),
+            lambda: self._on_trip(key),
         )
         self._metrics.show_state(*key, State.CLOSED)
         watch = StallWatch(lambda: served.batcher.running_s, settings.timeout_s)
         made = _Version(served, breaker, watch, self._is_kept(served), self._stand_in_of(served))
         self._versions[key] = made
         return made
+
+    def _on_trip(self, key: tuple[str, str]) -> None:
+        """Take those that wait in the queue away from a model that is known to fail."""
+        self._metrics.count_trip(*key)
+        self._versions[key].watch.free()
 
     def _renew(self, found: _Version, served: ServedModel) -> None:
         """Point to the version's newest batcher: it was loaded again, or is served under two refs.

@@ -55,6 +55,13 @@ class StallWatch:
         # Somebody else may have cancelled it too, and wants it to end.
         return task.uncancel() == 0
 
+    def free(self) -> None:
+        """Cancel all that wait; they are told by `was_freed`."""
+        for task in self._waiting:
+            self._freed.add(task)
+            task.cancel()
+        self._waiting.clear()
+
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._limit_s / _TICKS, self._look)
@@ -65,8 +72,5 @@ class StallWatch:
             return
         self.stalled = self._running_s() > self._limit_s
         if self.stalled:
-            for task in self._waiting:
-                self._freed.add(task)
-                task.cancel()
-            self._waiting.clear()
+            self.free()
         self._arm()

@@ -1,12 +1,17 @@
 """Answers kept: what makes two questions one, who goes first, and that nothing grows."""
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_apps.messages import InferRequest
-from serve_apps.resilience.answer_cache import ENTRY_BYTES, AnswerCache, key_of
+from novacron.errors import UnreadableInputError
+from serve_apps.messages import InferAnswer, InferRequest
+from serve_apps.oip_binary import OipHttp
+from serve_apps.resilience.answer_cache import ENTRY_BYTES, AnswerCache, digest_of, key_of
+from serve_apps.resilience.decode_memo import ENTRY_BYTES as MEMO_BYTES
+from serve_apps.resilience.decode_memo import DecodeMemo
 
 
 def ask(outputs=(), **tensors):
@@ -141,3 +146,46 @@ def test_it_never_holds_more_than_it_may(steps):
 
         held = [cache._kept[key].n_bytes for key in cache._kept]
         assert cache.n_bytes == sum(held) <= 3000
+
+
+def body_of(number):
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1.0, float(number)]}
+    return orjson.dumps({"inputs": [tensor], "id": str(number)})
+
+
+def test_bodies_remembered_are_bounded_and_read_only():
+    memo = DecodeMemo(5 * (MEMO_BYTES + 2 * len(body_of(10))))
+
+    for number in [*range(10, 30), 29]:
+        request = memo.decode(OipHttp(), body_of(number))
+        assert request.request_id == str(number)
+        assert request.digest == digest_of(request)
+        assert len(memo._read) <= 5
+
+    with pytest.raises(ValueError, match="read-only"):
+        request.tensors["x"][0, 0] = 5
+
+
+def test_the_same_bytes_under_another_header_are_another_body():
+    tensor = {"name": "x", "shape": [1], "datatype": "FP64", "data": [1.0]}
+    body = orjson.dumps({"inputs": [tensor]})
+    memo = DecodeMemo(10**6)
+    memo.decode(OipHttp(), body)
+
+    with pytest.raises(UnreadableInputError):
+        memo.decode(OipHttp(len(body) - 1), body)
+
+
+def test_how_outputs_are_wanted_is_remembered_with_the_body():
+    memo = DecodeMemo(10**6)
+    document = {
+        "inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [1.0]}],
+        "parameters": {"binary_data_output": True},
+    }
+    codecs = [OipHttp(), OipHttp()]
+    for codec in codecs:
+        memo.decode(codec, orjson.dumps(document))
+
+    answer = InferAnswer(model_name="m", model_version="1", tensors={"y": np.ones(1)})
+    assert codecs[0].encode(answer) == codecs[1].encode(answer)
+    assert codecs[1].answer_headers["content-type"] == "application/octet-stream"

@@ -444,3 +444,62 @@ async def test_the_cause_of_a_stand_in_is_told_to_those_who_watch_versions():
     wrong = InferRequest(tensors={"x_mbps": np.array([[-1.0]])})
     with pytest.raises(OutOfRangeError):
         await one.asking.ask(one.host.get("mean"), wrong, FOREVER)
+
+
+async def test_those_who_queued_before_the_trip_do_not_reach_the_model_after_it():
+    model = GatedModel()
+    one = await stage(model, breaker=BreakerConfig(failures=2))
+    asked = [
+        asyncio.create_task(one.client.post(URL, json=infer_document([[POISON]])))
+        for _ in range(3)
+    ]
+    while not model.entered.is_set():
+        await asyncio.sleep(0.001)
+    behind = [
+        asyncio.create_task(one.client.post(URL, json=infer_document([[POISON]])))
+        for _ in range(10)
+    ]
+    await asyncio.sleep(0.02)
+    model.gate.set()
+
+    replies = [reply.status_code for reply in await asyncio.gather(*asked, *behind)]
+
+    assert set(replies) == {500, 503}
+    assert one.total("circuit_trips", "mean", "1") == 1
+    assert replies.count(503) == one.total("circuit_refusals", "mean", "1") >= 8
+
+
+async def test_a_body_seen_before_is_not_read_again_and_says_the_same(infer_body):
+    one = await stage(MeanModel(), cache=KEEPS)
+    bodies = [
+        infer_document([[1, 3]], outputs=[{"name": "mean_mbps"}]),
+        infer_document([[1, 3]], outputs=[{"name": "fallback"}]),
+        infer_document([[1, 3]], id="x"),
+        infer_document([[1, 3], [5, 7]]),
+    ]
+
+    first = [(await one.client.post(URL, json=body)).json() for body in bodies]
+    again = [(await one.client.post(URL, json=body)).json() for body in bodies]
+
+    assert first == again
+    assert results(one)["hit"] >= 4
+
+
+async def test_a_model_that_writes_into_its_input_spoils_no_later_question():
+    class Greedy(MeanModel):
+        def prepare(self, tensors):
+            found = super().prepare(tensors)
+            tensors["x_mbps"][:] = 500.0
+            return found
+
+    one = await stage(
+        Greedy(), cache=CacheConfig(max_bytes=100_000, ttl_s=0.001, models=("mean",))
+    )
+
+    replies = []
+    for _ in range(3):
+        replies.append((await one.client.post(URL, json=infer_document([[1, 3]]))).json())
+        await asyncio.sleep(0.005)
+
+    assert [reply["outputs"][0]["data"] for reply in replies] == [[2.0]] * 3
+    assert results(one)["miss"] == 3
