@@ -310,13 +310,13 @@ class Batcher:
         if error is None:
             return
         if len(batch) == 1:
-            self._fail(batch[0].waiting, error)
+            await self._tell(batch[0].waiting, error)
             return
         for part in batch:
             if not part.waiting.future.done():
                 alone = await self._call([part])
                 if alone is not None:
-                    self._fail(part.waiting, alone)
+                    await self._tell(part.waiting, alone)
 
     async def _call(self, batch: Sequence[_Slice]) -> Exception | None:
         """Call the model once and hand out the answers; return what it raised, if it did."""
@@ -375,6 +375,14 @@ class Batcher:
         waiting.future.set_result(
             BatchedAnswer(tensors=tensors, queue_s=waiting.queue_s, predict_s=waiting.predict_s)
         )
+
+    async def _tell(self, waiting: _Waiting, error: Exception) -> None:
+        """Fail a request and let its caller hear of it before the model is called again.
+
+        Callers may know then that the next call is not worth making, and take theirs back.
+        """
+        self._fail(waiting, error)
+        await asyncio.sleep(0)
 
     def _fail(self, waiting: _Waiting, error: Exception) -> None:
         self._forget(waiting)

@@ -21,9 +21,11 @@ CATALOGUE: Final[dict[str, str]] = {
     "killed": "benchmarks.rollout.killed:measure",
     "canaries": "benchmarks.rollout.canaries:measure",
     "availability": "benchmarks.rollout.availability:measure",
+    "breaker": "benchmarks.rollout.breaker:measure",
+    "cache": "benchmarks.rollout.cache:measure",
 }
 """Name of a part to its function, in the order in which they run."""
-WITHOUT_CLUSTER: Final = ("simulated",)
+WITHOUT_CLUSTER: Final = ("simulated", "breaker", "cache")
 """Parts that need no cluster: those of the quick form."""
 
 

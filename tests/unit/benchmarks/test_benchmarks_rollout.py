@@ -16,6 +16,17 @@ def test_the_quick_form_writes_the_rates_beside_what_is_stated(tmp_path):
     assert by["rolled back within 2 windows", "3 times the latency"]["value"] == 1.0
     assert by["share of requests exposed", "wrong answers"]["hi"] <= 0.1
     assert by["false winners", "A/B test of the same version"]["n"] == 20
+    for model in ("model raises", "model hangs"):
+        where = f"breaker, {model}"
+        assert by["most calls reaching the model while the circuit is open", where]["value"] == 0
+        assert by["most probes until it is closed, the model being well", where]["value"] == 1
+        assert by["wrong answers", where]["value"] == 0
+    swaps = {name: one for (name, where), one in by.items() if "version changes" in where}
+    assert swaps["stale answers across a version change"]["value"] == 0
+    assert swaps["wrong answers across a version change"]["value"] == 0
+    assert swaps["failed requests across a version change"]["value"] == 0
+    hit = "cache: CPU of a prediction over that of a hit"
+    assert by[hit, "LightGBM, 300 trees x 24 features, 1 in flight"]["n"] == 7
     assert (tmp_path / "rollout.md").exists()
 
 
