@@ -124,3 +124,17 @@ def test_a_search_runs_as_a_job_and_its_lines_arrive(cluster, tmp_path, monkeypa
 
     assert answer.payload["status"] == "finished"
     assert any(one.startswith("search 3/3") for one in said)
+
+
+def test_a_search_goes_on_when_a_node_is_lost(private_home, tmp_path, notes):
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.losing_a_node", str(tmp_path)],
+        env=os.environ | {"TOY_NOTES": str(notes), "RAY_AUTH_MODE": "disabled"},
+        cwd=ROOT, capture_output=True, text=True, timeout=250, check=False,
+    )  # fmt: skip
+
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    answer = json.loads(finished.stdout.splitlines()[-1])
+    assert answer["trials"] == {"finished": 10}
+    whole = Counter(" ".join(one[1:]) for one in lines_of(notes, "end"))
+    assert max(whole.values()) == 1
