@@ -24,7 +24,8 @@ from tuning.spaces import space_of
 
 METRIC: Final = "gain_nats"
 _STATE: Final = "learner.safetensors"
-_REPORTS: Final = 10
+_REPORTS: Final = 9
+"""Reports of a whole training: the rungs of ASHA, a ninth, a third and the whole, are among them."""
 _STRIDE: Final = 10_000
 """`Played.path_N` is the class times this plus the number of the path."""
 
