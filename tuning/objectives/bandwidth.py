@@ -74,9 +74,9 @@ _SMALL: Final = _Size(traces=24, fit_rows=300)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """Windows of all classes with their inputs; `x_NTC` holds the whole history.
+    """Windows of all classes, class by class, with their inputs; `x_NTC` holds the whole history.
 
-    `group_N` names the trace of each row; `scale_N` makes every class count alike.
+    `class_N` numbers the class of each row, `group_N` names its trace.
     """
 
     windows: WindowSet
@@ -125,7 +125,7 @@ class BandwidthObjective:
             named = {"generated": generate_traces(source.seed, n_links=links, hours=0.5)}
             said = f"generator seed {source.seed}"
         else:
-            named = {name: _open_part(name, load_traces(source.folder, name)) for name in SETS}
+            named = {name: open_part(name, load_traces(source.folder, name)) for name in SETS}
             said = f"real traces: {', '.join(SETS)}"
         chosen = [t for traces in named.values() for t in _spread(traces, size.traces)]
         parts = _cut(chosen)
@@ -369,15 +369,18 @@ def _cut(traces: Sequence[Trace]) -> dict[str, tuple[Trace, ...]]:
     return parts
 
 
-def _open_part(name: str, traces: Sequence[Trace]) -> tuple[Trace, ...]:
-    """Return the recordings that neither the benchmark nor the training job tests on."""
+def open_part(name: str, traces: Sequence[Trace]) -> tuple[Trace, ...]:
+    """Return the recordings of a set that neither the benchmark nor the training job tests on."""
+    left = set()
+    for own in by_class(traces).values():
+        job = split_by_group(own, validation_share=0.2, test_share=0.2, order="hashed")
+        left |= {trace.trace_id for trace in job.train + job.validation}
     if name in _HELD_BACK_BY_DATE:
         fine = [trace for trace in traces if trace.step_s < _COARSE_STEP_S]
         coarse = [trace for trace in traces if trace.step_s >= _COARSE_STEP_S]
         sides = [split_by_group(part, validation_share=0.2) for part in (fine, coarse) if part]
-        traces = [trace for side in sides for trace in side.train]
-    job = split_by_group(traces, validation_share=0.2, test_share=0.2, order="hashed")
-    return job.train + job.validation
+        left &= {trace.trace_id for side in sides for trace in side.train}
+    return tuple(trace for trace in traces if trace.trace_id in left)
 
 
 def _spread(traces: Sequence[Trace], most: int) -> tuple[Trace, ...]:
