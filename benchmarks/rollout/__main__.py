@@ -8,6 +8,7 @@ the last part that it finished; `--only NAME,NAME` measures some parts and keeps
 import argparse
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS_DIR)
     given = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # What the plan of events does in its thread must not hold up the callers in theirs.
+    sys.setswitchinterval(0.0005)
     names = list(WITHOUT_CLUSTER) if given.quick else list(CATALOGUE)
     chosen = [one for one in given.only.split(",") if one] or names
     unknown = set(chosen) - set(CATALOGUE)

