@@ -7,7 +7,7 @@ says it answered, or the value itself where a baseline is flagged.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -51,10 +51,13 @@ class Load:
 
     seen: list[Seen] = field(default_factory=list)
     seconds: float = 0.0
+    from_s: float = 0.0
+    """When it began, in the time of `done_s`."""
 
     def between(self, from_s: float, to_s: float) -> "Load":
         """Return the requests that ended in a time."""
-        return Load([one for one in self.seen if from_s <= one.done_s < to_s], to_s - from_s)
+        chosen = [one for one in self.seen if from_s <= one.done_s < to_s]
+        return Load(chosen, to_s - from_s, from_s)
 
     @property
     def failed(self) -> list[Seen]:
@@ -73,7 +76,8 @@ class Load:
 
     def longest_gap_s(self) -> float:
         """Return the longest time without any right answer."""
-        times = [0.0, *(one.done_s for one in self.seen if one.answered), self.seconds]
+        ends = (one.done_s for one in self.seen if one.answered)
+        times = [self.from_s, *ends, self.from_s + self.seconds]
         return max((b - a for a, b in pairwise(times)), default=0.0)
 
     def quantile_s(self, share: float) -> float:
@@ -207,8 +211,3 @@ async def run_with(callers: Callers, events: Callable[[Callers], object]) -> Loa
     finally:
         done.set()
     return await running
-
-
-def gaps_of(loads: Sequence[Load]) -> list[float]:
-    """Return the longest gap of each load."""
-    return [one.longest_gap_s() for one in loads]

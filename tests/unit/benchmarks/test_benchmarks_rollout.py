@@ -3,6 +3,7 @@ import json
 import pytest
 
 from benchmarks.rollout.__main__ import main
+from benchmarks.rollout.callers import Load, Seen
 from benchmarks.rollout.parts import Bench, PartResult, measure_part
 
 
@@ -50,3 +51,13 @@ def test_an_unknown_part_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--only", "nothing", "--runs", str(tmp_path)])
     assert "no part nothing" in capsys.readouterr().err
+
+
+def test_a_gap_is_the_longest_time_without_a_right_answer_inside_the_part_that_is_looked_at():
+    seen = [Seen(done_s=at, latency_s=0.1, status=200, version="1") for at in (1.0, 5.0, 5.5, 8.0)]
+    seen.append(Seen(done_s=6.5, latency_s=0.1, status=200, version="1", wrong=True))
+    load = Load(sorted(seen, key=lambda one: one.done_s), seconds=9.0)
+
+    assert load.longest_gap_s() == 4.0
+    assert load.between(5.0, 8.5).longest_gap_s() == 2.5
+    assert (load.wrong, len(load.failed), load.share_of("1")) == (1, 1, 1.0)
