@@ -10,8 +10,9 @@ from toy_objective import POPULATION, SPACE, TOY, WHOLE, distance
 
 from novacron.errors import ConfigError
 from tuning import on_ray
+from tuning.attempt import Parent, Saving, attempt
 from tuning.journal import Journal, Record, Report, Spec
-from tuning.objective import Metric
+from tuning.objective import Metric, TrialStopped
 from tuning.plan import ListPlan, SearchPlan, Spending
 from tuning.sampler import Sampler
 from tuning.scores import GroupScores
@@ -226,6 +227,66 @@ def test_a_list_leaves_out_what_has_ended(journal):
     assert plan.left == 1
     assert plan.next() == specs[1]
     assert plan.next() is None
+
+
+# --- attempts -----------------------------------------------------------------------------
+
+
+class Listening:
+    """A channel that stops a trial after some reports."""
+
+    def __init__(self, most=99):
+        self.most, self.steps = most, []
+
+    def report(self, report):
+        self.steps.append(report.step)
+        if len(self.steps) == self.most:
+            raise TrialStopped
+
+
+DATA = {"shift": 0.0, "notes": ""}
+EVERY_REPORT = Saving(every_s=0.0)
+
+
+def test_a_cut_off_trial_goes_on_after_its_last_saved_step(journal):
+    spec = spec_of()
+    journal.start(spec)
+    with pytest.raises(TrialStopped):
+        attempt(spec, TOY, DATA, journal, Listening(3), saving=EVERY_REPORT)
+
+    again = Listening()
+    attempt(spec, TOY, DATA, journal, again, saving=EVERY_REPORT)
+
+    assert again.steps == [4, 5]
+    assert journal.record(spec.id).state == "finished"
+    assert journal.saved_steps(spec.id) == []
+
+
+def test_a_trial_can_go_on_from_the_state_of_a_better_one_and_says_so(journal):
+    better, worse = spec_of(1), spec_of(2)
+    for spec in (better, worse):
+        journal.start(spec)
+    keeping = Saving(every_s=0.0, keeps_all=True)
+    attempt(better, TOY, DATA, journal, Listening(), saving=keeping)
+
+    channel = Listening()
+    parent = Parent(trial_id=better.id, step=3)
+    attempt(worse, TOY, DATA, journal, channel, parent=parent, saving=keeping)
+
+    assert channel.steps == [4, 5]
+    assert journal.record(worse.id).parent == better.id
+    assert journal.record(better.id).parent == ""
+
+
+def test_an_ended_trial_never_runs_again(journal):
+    spec = spec_of()
+    journal.start(spec)
+    attempt(spec, TOY, DATA, journal, Listening())
+
+    again = Listening()
+    attempt(spec, TOY, DATA, journal, again)
+
+    assert again.steps == []
 
 
 # --- workers ------------------------------------------------------------------------------
