@@ -278,8 +278,8 @@ class Batcher:
         now_s = self._clock()
         while self._queue and room:
             waiting = self._queue[0]
-            if waiting.deadline_s <= now_s:
-                # Its caller is told by its own timer.
+            if waiting.deadline_s <= now_s or waiting.future.done():
+                # Its caller is told by its own timer, or has left and not yet said so.
                 self._forget(waiting)
             count = min(waiting.left, room)
             if count and waiting.row_bytes:

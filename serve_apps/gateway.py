@@ -144,7 +144,9 @@ class Gateway:
         self, scope: Mapping[str, Any], headers: Mapping[str, str], request_id: str
     ) -> Visit:
         peer, _ = scope.get("client") or ("", 0)
-        address = self._desk.guard.address_of(peer, headers.get("x-forwarded-for"))
+        address = self._desk.guard.address_of(
+            peer, headers.get("x-forwarded-for"), headers.get("origin")
+        )
         return Visit(address, f"{scope['method']} {scope['path']}", request_id=request_id)
 
     async def _route(

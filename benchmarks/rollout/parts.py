@@ -23,9 +23,10 @@ CATALOGUE: Final[dict[str, str]] = {
     "availability": "benchmarks.rollout.availability:measure",
     "breaker": "benchmarks.rollout.breaker:measure",
     "cache": "benchmarks.rollout.cache:measure",
+    "cache_changes": "benchmarks.rollout.cache:measure_changes",
 }
 """Name of a part to its function, in the order in which they run."""
-WITHOUT_CLUSTER: Final = ("simulated", "breaker", "cache")
+WITHOUT_CLUSTER: Final = ("simulated", "breaker", "cache", "cache_changes")
 """Parts that need no cluster: those of the quick form."""
 
 

@@ -86,15 +86,21 @@ class Replica:
     Args:
         shelf: Its registry.
         resilience: Settings of breaker, stand-ins and cache; None leaves all of them out.
+        batching: Settings of the queue.
     """
 
-    def __init__(self, shelf: Shelf, resilience: ResilienceConfig | None) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        resilience: ResilienceConfig | None,
+        batching: BatchingConfig | None = None,
+    ) -> None:
         self.shelf = shelf
         limits = LimitsConfig()
         metrics = ServingMetrics(NoMetrics(), METRICS_FLUSH_S)
         # A model that fails on purpose would fill the terminal with its stack.
         logging.getLogger("serve_apps").setLevel(logging.CRITICAL)
-        self.host = ModelHost(shelf, [shelf.name], BatchingConfig())
+        self.host = ModelHost(shelf, [shelf.name], batching or BatchingConfig())
         self.asking: Asking | None = None
         if resilience is not None:
             self.asking = GuardedAsking(resilience, limits, ResilienceMetrics(metrics))

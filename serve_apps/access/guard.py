@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
+from urllib.parse import urlsplit
 
 from novacron.errors import (
     ForbiddenError,
@@ -98,8 +99,17 @@ class Guard:
             remedy="Send the rows in several requests.",
         )
 
-    def address_of(self, peer: str, forwarded: str | None) -> str:
-        """Return whose address counts: the peer's, or the one that a trusted proxy tells."""
+    def address_of(self, peer: str, forwarded: str | None, origin: str | None = None) -> str:
+        """Return whose address counts: the peer's, or the one that a trusted proxy tells.
+
+        Args:
+            peer: Address of the other end of the connection.
+            forwarded: The header `X-Forwarded-For`.
+            origin: The header `Origin`: which page made a browser ask. Where nobody needs a token,
+                a page of elsewhere is not of this machine, although its browser is.
+        """
+        if origin is not None and self._is_open and not _is_local_page(origin):
+            return f"page of {origin}"[:256]
         if forwarded is None:
             return peer
         nearest = forwarded.rpartition(",")[2].strip()
@@ -144,6 +154,15 @@ class Guard:
                 f"{rate.burst} times at once.",
                 retry_after_s=wait_s,
             )
+
+
+@lru_cache(maxsize=1024)
+def _is_local_page(origin: str) -> bool:
+    try:
+        host = urlsplit(origin).hostname or "unknown"
+    except ValueError:
+        return False
+    return host == "localhost" or is_here(host)
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ from benchmarks.rollout.callers import Load, Seen
 from benchmarks.rollout.parts import Bench, PartResult, measure_part
 
 
+@pytest.mark.timeout(300)
 def test_the_quick_form_writes_the_rates_beside_what_is_stated(tmp_path):
     main(["--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
 

@@ -327,3 +327,27 @@ async def test_cost_of_an_unseen_model_is_zero_and_never_negative():
 
     assert before == 0.0
     assert cost.predict_s(1000) >= 0
+
+
+async def test_rows_whose_caller_has_just_left_are_not_taken():
+    asked, calls = [], []
+
+    def predict(rows):
+        calls.append(len(rows["x"]))
+        raise RuntimeError("dead")
+
+    batcher = Batcher(predict, BatchingConfig(max_batch_rows=1), name="m")
+
+    async def first():
+        # Hearing of its failure, it makes all the others leave.
+        with pytest.raises(RuntimeError):
+            await batcher.submit({"x": np.ones(1)}, 1)
+        for task in asked[1:]:
+            task.cancel()
+
+    asked.append(asyncio.create_task(first()))
+    asked.extend(asyncio.create_task(batcher.submit({"x": np.ones(1)}, 1)) for _ in range(5))
+    await asyncio.gather(*asked, return_exceptions=True)
+    await batcher.drain()
+
+    assert calls == [1]

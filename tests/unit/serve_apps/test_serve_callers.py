@@ -97,6 +97,25 @@ def test_whose_address_counts(access, peer, forwarded, counts):
     assert Guard(AccessConfig(**access)).address_of(peer, forwarded) == counts
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://127.0.0.1:8000", 200), ("http://localhost:8000", 200), ("http://[::1]", 200),
+     ("https://evil.example", 403), ("null", 403), ("http://127.0.0.1.evil.example", 403), ("http://[", 403)],
+)  # fmt: skip
+async def test_a_page_of_elsewhere_cannot_use_the_browser_of_this_machine(origin, status):
+    service, guarded = await service_of(), await service_of(tokens=(token("a"),))
+
+    open_reply, with_token = [
+        await one.client.post(
+            URL, json=infer_document([[1, 3]]), headers={"Origin": origin, **bearer("a")}
+        )
+        for one in (service, guarded)
+    ]
+
+    assert (open_reply.status_code, with_token.status_code) == (status, 200)
+
+
 def test_a_caller_has_a_burst_and_earns_the_rest():
     clock = Clock()
     guard = Guard(
