@@ -201,6 +201,8 @@ class _RemoteBatcher:
         self._described = described
         self._clock = clock
         self._asked_s: dict[object, float] = {}
+        self._idle = asyncio.Event()
+        self._closed = False
 
     @property
     def running_s(self) -> float:
@@ -212,6 +214,10 @@ class _RemoteBatcher:
     ) -> BatchedAnswer:
         """Ask for rows elsewhere; see `Batcher.submit`."""
         one = self._described
+        if self._closed:
+            raise NotReadyError(
+                f"{one.name} is shutting down here.", remedy="Retry: another replica will answer."
+            )
         began_s = self._clock()
         mine = object()
         self._asked_s[mine] = began_s
@@ -221,6 +227,8 @@ class _RemoteBatcher:
             )
         finally:
             del self._asked_s[mine]
+            if not self._asked_s:
+                self._idle.set()
         if outcome.error is not None:
             raise outcome.error
         if outcome.answer is None:
@@ -231,7 +239,11 @@ class _RemoteBatcher:
         return BatchedAnswer(tensors=answer.tensors, queue_s=queue_s, predict_s=answer.predict_s)
 
     async def drain(self) -> None:
-        """Do nothing: the other side drains its own queue."""
+        """Refuse new requests and wait for what the other side has not answered yet."""
+        self._closed = True
+        while self._asked_s:
+            self._idle.clear()
+            await self._idle.wait()
 
 
 class ComposedHost:
@@ -340,12 +352,23 @@ class ComposedHost:
         return (*self._local.held(), *sorted(self._slow_held))
 
     async def drain(self) -> None:
-        """Refuse new requests and answer those that wait, here."""
-        await self._local.drain()
+        """Refuse new requests and answer those that wait, here and from the other side."""
+        slow = [served.batcher.drain() for found in self._slow.values() for served in found]
+        await asyncio.gather(self._local.drain(), *slow)
 
     async def _describe(self) -> None:
         found: dict[str, tuple[ServedModel, ...]] = {}
+        known = {
+            (served.name, served.version, served.ref, served.features_hash): served
+            for listed in self._slow.values()
+            for served in listed
+        }
         for one in await self._link.describe():
+            same = known.get((one.name, one.version, one.ref, one.features_hash))
+            if same is not None:
+                # Its batcher knows what is on the way.
+                found[one.name] = (*found.get(one.name, ()), same)
+                continue
             batcher: Any = _RemoteBatcher(self._link, one, self._clock)
             stand_in = _RemoteStandIn(self._link, one) if one.stand_in else None
             served = ServedModel(

@@ -90,6 +90,27 @@ class GatedModel(MeanModel):
         return super().predict(rows)
 
 
+class MeanBaseline:
+    """The stand-in of the fake model: its answers are the newest sample."""
+
+    name = "last_value"
+
+    def __init__(self):
+        self.asked = 0
+
+    async def answer(self, tensors):
+        self.asked += 1
+        newest_N = tensors["x_mbps"][:, -1:]
+        names_N = np.full(len(newest_N), self.name, dtype=object)
+        return {"mean_mbps": newest_N, "fallback": names_N}
+
+
+class StoodInModel(MeanModel):
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.stand_in = MeanBaseline()
+
+
 class MemoryStore:
     """A registry in a dict: name to versions, and aliases to version numbers."""
 

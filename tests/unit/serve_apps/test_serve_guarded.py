@@ -5,7 +5,15 @@ import asyncio
 import httpx
 import numpy as np
 import pytest
-from serving_fakes import POISON, UNFINISHED, GatedModel, MeanModel, MemoryStore, infer_document
+from serving_fakes import (
+    POISON,
+    UNFINISHED,
+    GatedModel,
+    MeanModel,
+    MemoryStore,
+    StoodInModel,
+    infer_document,
+)
 from test_serve_grpc import RAW, Context
 
 from novacron.errors import NovacronError, OutOfRangeError
@@ -32,27 +40,6 @@ class Clock:
 
     def __call__(self):
         return asyncio.get_running_loop().time() + self.ahead_s
-
-
-class MeanBaseline:
-    """The stand-in of the fake model: its answers are the newest sample."""
-
-    name = "last_value"
-
-    def __init__(self):
-        self.asked = 0
-
-    async def answer(self, tensors):
-        self.asked += 1
-        newest_N = tensors["x_mbps"][:, -1:]
-        names_N = np.full(len(newest_N), self.name, dtype=object)
-        return {"mean_mbps": newest_N, "fallback": names_N}
-
-
-class StoodInModel(MeanModel):
-    def __init__(self, **more):
-        super().__init__(**more)
-        self.stand_in = MeanBaseline()
 
 
 class Stage:

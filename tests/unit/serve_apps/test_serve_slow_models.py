@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from pydantic import ValidationError
-from serving_fakes import POISON, GatedModel, MeanModel, MemoryStore
+from serving_fakes import POISON, GatedModel, MeanModel, MemoryStore, StoodInModel
 
 from novacron.errors import NotReadyError
 from serve_apps.app import DEPLOYMENT, SLOW_DEPLOYMENT, build
@@ -17,6 +17,9 @@ from serve_apps.dataplane import DataPlane
 from serve_apps.gateway import Gateway
 from serve_apps.host import ModelHost
 from serve_apps.metrics import MemoryMetrics, ServingMetrics
+from serve_apps.resilience.guarded import GuardedAsking
+from serve_apps.resilience.metrics import ResilienceMetrics
+from serve_apps.settings.resilience import BreakerConfig, ResilienceConfig
 from serve_apps.slow_models import ComposedHost, SlowHost
 
 pytestmark = pytest.mark.asyncio
@@ -38,6 +41,9 @@ class Wire:
 
     async def ask(self, *arguments):
         return carried(await self.slow.ask(*carried(arguments)))
+
+    async def stand_in(self, *arguments):
+        return carried(await self.slow.stand_in(*carried(arguments)))
 
 
 @pytest_asyncio.fixture
@@ -175,3 +181,60 @@ async def test_the_application_is_composed_of_two_deployments_where_slow_models_
 async def test_a_model_cannot_be_light_and_slow():
     with pytest.raises(ValidationError, match="is under models too"):
         AppConfig.model_validate({"models": ["a"], "slow": {"models": ["a@challenger"]}})
+
+
+async def test_a_replica_that_leaves_waits_for_the_other_deployments_answers(composed, infer_body):
+    await composed.host.load()
+    gate, entered = asyncio.Event(), asyncio.Event()
+    served = composed.host.get("slow")
+    link, ask = composed.host._link, composed.host._link.ask
+
+    async def held(*arguments):
+        entered.set()
+        await gate.wait()
+        return await ask(*arguments)
+
+    link.ask = held
+    asked = asyncio.create_task(
+        composed.client.post(URL.format("slow"), json=infer_body([[1, 3]]))
+    )
+    await entered.wait()
+    leaving = asyncio.create_task(composed.host.drain())
+    await asyncio.sleep(0.02)
+    late = await composed.client.post(URL.format("slow"), json=infer_body([[1, 3]]))
+    assert not leaving.done()
+    gate.set()
+    await leaving
+
+    assert (await asked).status_code == 200
+    assert late.status_code == 503
+    assert served.batcher.running_s == 0.0
+
+
+async def test_the_stand_in_of_a_slow_model_answers_from_over_there(infer_body):
+    model = StoodInModel()
+    store = MemoryStore(light=MeanModel(), slow=model)
+    slow = ModelHost(store, ["slow"], BatchingConfig())
+    await slow.load()
+    host = ComposedHost(
+        ModelHost(store, ["light"], BatchingConfig()), Wire(SlowHost(slow)), ["slow"]
+    )
+    await host.load()
+    metrics = ServingMetrics(MemoryMetrics())
+    asking = GuardedAsking(
+        ResilienceConfig(slow_breaker=BreakerConfig(failures=2)),
+        LimitsConfig(),
+        ResilienceMetrics(metrics),
+        slow_names=("slow",),
+    )
+    plane = DataPlane(host, LimitsConfig(), metrics, asking=asking)
+    transport = httpx.ASGITransport(app=Gateway(plane), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://novacron") as client:
+        replies = [
+            await client.post(URL.format("slow"), json=infer_body([[POISON]])) for _ in range(4)
+        ]
+
+    assert [reply.status_code for reply in replies] == [200] * 4
+    assert {reply.headers["x-novacron-fallback"] for reply in replies} == {"last_value"}
+    assert asking.describe(host.get("slow"))["circuit"] == "open"
+    assert model.stand_in.asked == 4
