@@ -216,6 +216,8 @@ class Gateway:
         return oip_codec(headers)
 
     async def _read(self, headers: Mapping[str, str], receive: Receive, visit: Visit) -> bytes:
+        if visit.caller is None or visit.caller.max_body_bytes is None:
+            return await read_body(self._plane, headers, receive)
         return await read_body(
             self._plane, headers, receive, lambda size: self._desk.check_size(visit, size)
         )

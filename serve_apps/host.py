@@ -180,6 +180,11 @@ class ModelHost:
             ModelNotFoundError: The name or version is not served here.
             NotReadyError: The model is served here but not loaded.
         """
+        for ref in self._refs:
+            # The usual case, without a list of all there is.
+            first = self._served.get(ref)
+            if first is not None and first.name == name and version in (None, first.version):
+                return first
         if name not in self.names:
             raise ModelNotFoundError(
                 f"No model {name[:100]!r} is served here.",
