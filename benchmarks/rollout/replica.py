@@ -44,6 +44,12 @@ class _Nothing:
         return None
 
 
+async def _answer_nothing(_scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
 class Shelf:
     """A registry of one model in memory: versions by number, and what the champion is."""
 
@@ -106,6 +112,18 @@ class Replica:
             self.asking = GuardedAsking(resilience, limits, ResilienceMetrics(metrics))
         self.plane = DataPlane(self.host, limits, metrics, asking=self.asking)
         self.gateway = Gateway(self.plane, new_id=lambda: "made-here")
+
+    def without_app(self) -> "Replica":
+        """Return one whose app answers at once: what asking it costs is the asking's own."""
+        bare = object.__new__(Replica)
+        bare.shelf, bare.host, bare.asking, bare.plane = (
+            self.shelf,
+            self.host,
+            self.asking,
+            self.plane,
+        )
+        bare.gateway = cast(Gateway, _answer_nothing)
+        return bare
 
     async def ask(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Reply:
         """Send one inference request through the app."""
