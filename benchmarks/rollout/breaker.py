@@ -179,14 +179,14 @@ def measure(bench: Bench) -> PartResult:
                 )
             )
 
-        add("most calls reaching the model while the circuit is open",
+        add("calls_while_open",
             [trial.calls_after_trip for trial in trials],
             f"{refused} requests refused in that time")  # fmt: skip
-        add("most probes until it is closed, the model being well",
+        add("probes_until_closed",
             [trial.probes_until_closed for trial in trials], "one is the least")  # fmt: skip
-        add("longest time from the end of the open time to closed, s",
+        add("closed_after_s",
             [trial.closed_after_s for trial in trials], f"{OPEN_S:g} s open")  # fmt: skip
-        add("wrong answers", [sum(trial.wrong for trial in trials)], "none")
+        add("wrong_answers_of_trips", [sum(trial.wrong for trial in trials)], "none")
     return PartResult(
         metrics=tuple(metrics),
         notes=(

@@ -271,9 +271,9 @@ def measure_changes(bench: Bench) -> PartResult:
     where = f"{swaps.changes} version changes, {time.monotonic() - began_s:.0f} s"
     beside = f"{swaps.answers} answers, {swaps.hits} of them kept ones"
     for name, value in (
-        ("stale answers across a version change", swaps.stale),
-        ("wrong answers across a version change", swaps.wrong),
-        ("failed requests across a version change", swaps.failed),
+        ("stale_answers", swaps.stale),
+        ("wrong_answers_across_changes", swaps.wrong),
+        ("failed_requests_across_changes", swaps.failed),
     ):
         metrics.append(Metric(name=name, set=where, value=value, n=swaps.changes, baseline=beside))
     return PartResult(
@@ -298,11 +298,11 @@ def _rows(where: str, found: dict[str, list[float]]) -> list[Metric]:
 
     predicted = f"a prediction without cache, {np.median(us['guarded']):.0f} us"
     return [
-        row("cache: CPU of a prediction over that of a hit", us["guarded"] / us["hit"],
+        row("hit_times_cheaper", us["guarded"] / us["hit"],
             f"a hit, {np.median(us['hit']):.0f} us"),
-        row("cache: CPU that a miss adds, us", us["miss"] - us["guarded"], predicted),
-        row("cache: hit ratio from which it saves CPU",
+        row("miss_adds_us", us["miss"] - us["guarded"], predicted),
+        row("hit_ratio_that_pays",
             (us["miss"] - us["guarded"]) / (us["miss"] - us["hit"]), "0 would be free"),
-        row("breaker and stand-ins: CPU they add to a request, us", us["guarded"] - us["plain"],
+        row("guard_adds_us", us["guarded"] - us["plain"],
             f"the same without them, {np.median(us['plain']):.0f} us"),
     ]  # fmt: skip

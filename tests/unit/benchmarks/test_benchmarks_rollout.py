@@ -20,14 +20,14 @@ def test_the_quick_form_writes_the_rates_beside_what_is_stated(tmp_path):
     assert by["false winners", "A/B test of the same version"]["n"] == 20
     for model in ("model raises", "model hangs"):
         where = f"breaker, {model}"
-        assert by["most calls reaching the model while the circuit is open", where]["value"] == 0
-        assert by["most probes until it is closed, the model being well", where]["value"] == 1
-        assert by["wrong answers", where]["value"] == 0
+        assert by["calls_while_open", where]["value"] == 0
+        assert by["probes_until_closed", where]["value"] == 1
+        assert by["wrong_answers_of_trips", where]["value"] == 0
     swaps = {name: one for (name, where), one in by.items() if "version changes" in where}
-    assert swaps["stale answers across a version change"]["value"] == 0
-    assert swaps["wrong answers across a version change"]["value"] == 0
-    assert swaps["failed requests across a version change"]["value"] == 0
-    hit = "cache: CPU of a prediction over that of a hit"
+    assert swaps["stale_answers"]["value"] == 0
+    assert swaps["wrong_answers_across_changes"]["value"] == 0
+    assert swaps["failed_requests_across_changes"]["value"] == 0
+    hit = "hit_times_cheaper"
     assert by[hit, "LightGBM, 300 trees x 24 features, 1 in flight"]["n"] == 7
     assert (tmp_path / "rollout.md").exists()
 
