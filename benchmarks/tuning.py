@@ -31,7 +31,7 @@ from ray_jobs.locations import runs_dir
 Piece = Callable[[Path], Mapping[str, Any]]
 
 GOAL_MODELS: Final = ("bandwidth", "anomaly", "placement", "policy")
-_TRIALS: Final = {"bandwidth": 16, "anomaly": 12, "placement": 16, "policy": 20}
+_TRIALS: Final = {"bandwidth": 12, "anomaly": 10, "placement": 16, "policy": 14}
 _POLICY: Final = "tuning.objectives.policy:PBA_PREDICTION"
 """The target whose policy learns in the fewest steps."""
 FULL: Final = tuple(
