@@ -161,11 +161,11 @@ def assemble(found: Mapping[str, Mapping[str, Any]], *, quick: bool) -> Benchmar
         machine=describe_machine(),
         versions=describe_versions(("ray", "optuna", "numpy", "lightgbm", "torch")),
         metrics=tuple(metrics),
-        notes=_notes(gains),
+        notes=_notes(gains, [name for name in pieces_of(quick=quick) if name not in found]),
     )
 
 
-def _notes(gains: Sequence[GainResult]) -> tuple[str, ...]:
+def _notes(gains: Sequence[GainResult], missing: Sequence[str]) -> tuple[str, ...]:
     notes = [
         "Gains are on the untouched block, relative to the default's value there, above 0 is "
         "better; intervals resample whole groups, the same for both settings of a pair. They say "
@@ -182,6 +182,8 @@ def _notes(gains: Sequence[GainResult]) -> tuple[str, ...]:
         + "."
         for one in gains
     ]
+    if missing:
+        notes.append(f"Not measured yet: {', '.join(missing)}.")
     return tuple(notes)
 
 
@@ -196,6 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--quick", action="store_true", help="a toy in place of the models, no Ray"
     )
     parser.add_argument("--piece", action="append", help="measure only this one; write no results")
+    parser.add_argument(
+        "--kept", action="store_true", help="write the results of what is measured already"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS_DIR)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)  # noqa: TID251 - an entry point
@@ -203,6 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = given.piece or list(pieces)
     with tempfile.TemporaryDirectory() as scratch:
         room = Path(scratch) if given.quick else runs_dir() / "benchmarks" / "tuning"
+        if given.kept:
+            wanted = [name for name in wanted if (room / f"{name}.json").exists()]
         try:
             found = {name: measure(name, pieces[name], room) for name in wanted}
         except KeyboardInterrupt:
