@@ -4,7 +4,7 @@ A stand-in is a module with `NAME` and `answer(model, tensors)`: closed form, no
 so that what broke the model does not break it. It gives every output of the model, and its name in
 the output `fallback`. Families without an entry have no baseline that could fill their outputs
 without guessing: capacity (intervals and crossing dates), performance (probability of degradation),
-patterns (types), placement (estimates of a node).
+patterns (types).
 """
 
 import importlib
@@ -14,6 +14,7 @@ from typing import Final
 STAND_INS: Final[dict[str, str]] = {
     "anomaly": "novacron.models.anomaly.stand_in",
     "bandwidth": "novacron.models.bandwidth.stand_in",
+    "placement": "novacron.models.placement.stand_in",
     "policy": "novacron.models.policy.stand_in",
     "scaling": "novacron.models.scaling.stand_in",
 }

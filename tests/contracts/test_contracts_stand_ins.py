@@ -1,5 +1,6 @@
 """What answers for a model that cannot: every output, flagged, without anything that was learned."""
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tiny_bandwidth
 import tiny_scaling
+from tiny_placement import node, tiny_models, workload
 from tiny_policy import telemetry_of, tiny_model
 
 from novacron.errors import OutOfRangeError
@@ -17,6 +19,7 @@ from novacron.models.anomaly.detector import AnomalyDetector
 from novacron.models.anomaly.model import AnomalyModel
 from novacron.models.bandwidth.config import POOLED
 from novacron.models.base import dependence_of
+from novacron.models.placement.model import PlacementModel
 from novacron.models.stand_ins import STAND_INS, load_stand_in
 from novacron.models.tensor_checks import DTYPES, CheckedTensors
 
@@ -69,7 +72,24 @@ def scaling():
     return Case(tiny_scaling.tiny_model(), request, "novacron.models.scaling.advice._by_model")
 
 
-CASES = {"anomaly": anomaly, "bandwidth": bandwidth, "policy": policy, "scaling": scaling}
+def placement():
+    offered = [node(number) for number in range(5)]
+    asked = [workload(workload_id="small"), workload(workload_id="vast", cpu_cores=500)]
+    request = {
+        "workload": np.array([json.dumps(one) for one in asked], dtype=object),
+        "nodes": np.array([json.dumps(offered)] * 2, dtype=object),
+    }
+    broken = "novacron.models.placement.optimizer.WorkloadOptimizer.optimize"
+    return Case(PlacementModel(tiny_models()), request, broken)
+
+
+CASES = {
+    "anomaly": anomaly,
+    "bandwidth": bandwidth,
+    "placement": placement,
+    "policy": policy,
+    "scaling": scaling,
+}
 
 
 @pytest.fixture(scope="module", params=sorted(CASES))
@@ -137,6 +157,24 @@ def test_the_policys_defaults_promise_nothing():
     wrong = case.request | {"target": np.array(["hde_compression", "x"], dtype=object)}
     with pytest.raises(OutOfRangeError, match="target"):
         load_stand_in("policy").answer(case.model, wrong)
+
+
+def test_the_placement_rule_fills_the_fullest_node_that_fits_and_estimates_nothing():
+    case = placement()
+
+    found = load_stand_in("placement").answer(case.model, case.request)
+
+    small, vast = (json.loads(text) for text in found["answer"])
+    # Node 0 has the least room of those that fit.
+    assert found["node_id"][0][0] == "n0"
+    assert [one["rank"] for one in small["candidates"]] == [1, 2, 3, 4, 5][
+        : len(small["candidates"])
+    ]
+    assert small["decided_by"] == "best_fit"
+    assert not found["throughput"].any()
+    assert (found["score"][0][:2] > 0).all()
+    assert vast["candidates"] == []
+    assert found["none_feasible_because"][1]
 
 
 def test_the_scaling_rule_takes_no_capacity_away():

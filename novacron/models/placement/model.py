@@ -4,7 +4,7 @@ Legend: N requests, K candidates of an answer.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
@@ -45,7 +45,10 @@ _TIMES: Final = ("made_at", "valid_until")
 
 
 def output_specs(candidates: int) -> tuple[TensorSpec, ...]:
-    """Return the tensors of an answer; places beyond the last candidate are "" and 0."""
+    """Return the tensors of an answer; places beyond the last candidate are "" and 0.
+
+    Where `fallback` is `best_fit_alone`, nothing but the score is estimated: the others are 0.
+    """
 
     def text(name: str, doc: str, *more: int) -> TensorSpec:
         return TensorSpec(name=name, datatype="BYTES", shape=(-1, *more), unit="name", doc=doc)
@@ -95,14 +98,19 @@ class PlacementModel:
             UnknownNameError: A field or factor has no such name.
         """
         check_tensors(tensors, self.inputs)
-        for workload, nodes in _pairs(tensors):
+        for workload, nodes in pairs(tensors):
             read_workload(workload)
             Fleet.read(nodes)
         return {name: np.array(tensors[name], dtype=object) for name in ("workload", "nodes")}
 
     def predict(self, rows: Tensors) -> dict[str, NDArray[np.generic]]:
         """Answer prepared rows; see `ServableModel.predict`."""
-        answers = [self.optimizer.optimize(workload, nodes) for workload, nodes in _pairs(rows)]
+        return self.tensors_of(
+            [self.optimizer.optimize(workload, nodes) for workload, nodes in pairs(rows)]
+        )
+
+    def tensors_of(self, answers: Sequence[PlacementAnswer]) -> dict[str, NDArray[np.generic]]:
+        """Return answers under the names of the outputs."""
         most = self.models.config.candidates
         count = len(answers)
         out: dict[str, NDArray[np.generic]] = {
@@ -118,7 +126,7 @@ class PlacementModel:
                 out["node_id"][row, place] = candidate.node_id
                 numbers["score"][row, place] = candidate.score.value
                 for name, source in _NUMBERS.items():
-                    if source:
+                    if source in candidate.estimates:
                         numbers[name][row, place] = candidate.estimates[source].value
         return out | numbers
 
@@ -148,7 +156,13 @@ def _texts(listed: list[str]) -> Texts:
     return out
 
 
-def _pairs(tensors: Tensors) -> list[tuple[dict[str, Any], list[Mapping[str, Any]]]]:
+def pairs(tensors: Tensors) -> list[tuple[dict[str, Any], list[Mapping[str, Any]]]]:
+    """Return the workload and the nodes of each row, parsed.
+
+    Raises:
+        UnreadableInputError: A text is no JSON.
+        SchemaError: It is of another form.
+    """
     found = []
     texts = zip(cast(Texts, tensors["workload"]), cast(Texts, tensors["nodes"]), strict=True)
     for row, (workload, nodes) in enumerate(texts):
