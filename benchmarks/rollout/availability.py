@@ -75,11 +75,11 @@ async def _run(served: Endpoint, log: _Log, bench: Bench) -> Load:
 
 def _faults(served: Endpoint) -> dict[str, Callable[[], None]]:
     return {
-        "replica killed": lambda: _kill(served),
-        "replica stalled": lambda: _stall(served),
-        "slow version": lambda: _try(served, SLOW),
-        "bad version": lambda: _try(served, BAD),
-        "registry down": lambda: _registry_down(served),
+        "replica_killed": lambda: _kill(served),
+        "replica_stalled": lambda: _stall(served),
+        "slow_version": lambda: _try(served, SLOW),
+        "bad_version": lambda: _try(served, BAD),
+        "registry_down": lambda: _registry_down(served),
     }
 
 
@@ -110,20 +110,22 @@ def _registry_down(served: Endpoint) -> None:
 
 def _total_rows(load: Load) -> list[Metric]:
     n = len(load.seen)
-    where = "whole schedule"
+    where = "fault_schedule"
     flagged = sum(one.baseline for one in load.seen)
     return [
-        _ratio("requests answered", where, n - len(load.failed), n, "at least 0.999"),
+        _ratio("answered_ratio", where, n - len(load.failed), n, "at least 0.999"),
         _ratio(
-            "answered at the first attempt",
+            "answered_at_first_attempt_ratio",
             where,
             n - len(load.failed_at_first),
             n,
             "without client retries",
         ),
-        _ratio("flagged fallbacks among the answers", where, flagged, n, "counted apart"),
-        Metric(name="wrong answers", set=where, value=load.wrong, n=n, baseline="0"),
-        Metric(name="longest gap s", set=where, value=load.longest_gap_s(), n=n, baseline="-"),
+        _ratio("flagged_fallback_ratio", where, flagged, n, "counted apart"),
+        Metric(name="fault_wrong_answers", set=where, value=load.wrong, n=n, baseline="0"),
+        Metric(
+            name="fault_longest_gap_s", set=where, value=load.longest_gap_s(), n=n, baseline="-"
+        ),
     ]
 
 
@@ -131,10 +133,10 @@ def _fault_rows(name: str, parts: list[Load]) -> list[Metric]:
     n = sum(len(one.seen) for one in parts)
     failed = sum(len(one.failed) for one in parts)
     first = sum(len(one.failed_at_first) for one in parts)
-    where = f"{name}, {len(parts)} times"
+    where = name
     return [
-        Metric(name="failed requests", set=where, value=failed, n=n, baseline="0"),
-        Metric(name="failed at the first attempt", set=where, value=first, n=n, baseline="-"),
+        Metric(name="fault_failed_requests", set=where, value=failed, n=n, baseline="0"),
+        Metric(name="fault_failed_at_first_attempt", set=where, value=first, n=n, baseline="-"),
     ]
 
 

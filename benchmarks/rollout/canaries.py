@@ -17,11 +17,11 @@ DELAY_S: Final = 0.004
 WINDOW_S: Final = 10.0
 PLAN: Final = RolloutPlan(window_s=WINDOW_S, min_requests=100)
 BAD: Final = {
-    "10 % errors": Behaviour(factor=FACTOR, delay_s=DELAY_S, failing_ratio=0.1),
-    "2 % errors": Behaviour(factor=FACTOR, delay_s=DELAY_S, failing_ratio=0.02),
+    "errors_10_pct": Behaviour(factor=FACTOR, delay_s=DELAY_S, failing_ratio=0.1),
+    "errors_2_pct": Behaviour(factor=FACTOR, delay_s=DELAY_S, failing_ratio=0.02),
     # Of the model's call; with the queue and the endpoint's own time the callers see about three.
-    "3 times the latency": Behaviour(factor=FACTOR, delay_s=3.5 * DELAY_S),
-    "wrong answers": Behaviour(factor=1.3 * FACTOR, delay_s=DELAY_S),
+    "latency_3x": Behaviour(factor=FACTOR, delay_s=3.5 * DELAY_S),
+    "answers_wrong": Behaviour(factor=1.3 * FACTOR, delay_s=DELAY_S),
 }
 SAME: Final = Behaviour(factor=FACTOR, delay_s=DELAY_S)
 LONGEST_S: Final = 150.0
@@ -76,16 +76,16 @@ def _bad_rows(name: str, rollout: Rollout, load: Load, served: Endpoint) -> list
     agrees = version_kept and all(one.version == rollout.stable for one in newest)
 
     def row(what: str, value: float, beside: str, count: int = n) -> Metric:
-        return Metric(name=what, set=f"canary, {name}", value=value, n=count, baseline=beside)
+        return Metric(name=what, set=name, value=value, n=count, baseline=beside)
 
     return [
-        row("rolled back", rollout.status == "rolled_back", "1", 1),
-        row("gate windows until then", rollout.window + 1, "at most 2", 1),
-        row("seconds until then", load.seconds - SETTLED_S, f"windows of {WINDOW_S:g}", 1),
-        row("share of requests exposed", rollout.exposed_ratio, "at most 0.10"),
-        row("share answered by it, as callers saw", load.share_of(tried), "at most 0.10"),
-        row("failed requests", len(load.failed), "those of the tried version alone"),
-        row("alias and traffic agree on the stable version", agrees, "1", 1),
+        row("canary_rolled_back", rollout.status == "rolled_back", "1", 1),
+        row("canary_gate_windows", rollout.window + 1, "at most 2", 1),
+        row("canary_seconds", load.seconds - SETTLED_S, f"windows of {WINDOW_S:g}", 1),
+        row("canary_exposed_ratio", rollout.exposed_ratio, "at most 0.10"),
+        row("canary_exposed_ratio_as_callers_saw", load.share_of(tried), "at most 0.10"),
+        row("canary_failed_requests", len(load.failed), "those of the tried version alone"),
+        row("canary_alias_agrees", agrees, "1", 1),
     ]
 
 
@@ -96,15 +96,15 @@ def _good_rows(rollout: Rollout, load: Load, served: Endpoint) -> list[Metric]:
     agrees = served.champion() == tried and all(one.version == tried for one in newest)
 
     def row(what: str, value: float, beside: str, count: int = n) -> Metric:
-        where = "canary, as good as the stable version"
+        where = "same_version"
         return Metric(name=what, set=where, value=value, n=count, baseline=beside)
 
     return [
-        row("promoted", rollout.status == "promoted", "1", 1),
-        row("seconds until then", load.seconds - SETTLED_S, f"3 windows of {WINDOW_S:g}", 1),
-        row("failed requests", len(load.failed), "0"),
-        row("longest gap s", load.longest_gap_s(), "below 0.5"),
-        row("alias and traffic agree on the new version", agrees, "1", 1),
+        row("canary_promoted", rollout.status == "canary_promoted", "1", 1),
+        row("canary_seconds", load.seconds - SETTLED_S, f"3 windows of {WINDOW_S:g}", 1),
+        row("canary_failed_requests", len(load.failed), "0"),
+        row("canary_longest_gap_s", load.longest_gap_s(), "below 0.5"),
+        row("canary_alias_agrees", agrees, "1", 1),
     ]
 
 
@@ -131,17 +131,19 @@ def _kill_rows(served: Endpoint, bench: Bench) -> list[Metric]:
 
     load = asyncio.run(run_with(served.callers(), events))
     bench.say(f"kill switch: {seconds[0]:.2f} s, {len(load.failed)} failed")
-    where = "kill switch, registry's database locked"
+    where = "kill_switch_registry_locked"
     n = len(load.seen)
     return [
         Metric(
-            name="seconds until nobody was sent to the tried version",
+            name="kill_switch_seconds",
             set=where,
             value=seconds[0],
             n=1,
             baseline="looks every 0.5 s",
         ),
-        Metric(name="failed requests", set=where, value=len(load.failed), n=n, baseline="0"),
+        Metric(
+            name="canary_failed_requests", set=where, value=len(load.failed), n=n, baseline="0"
+        ),
     ]
 
 

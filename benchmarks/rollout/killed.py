@@ -17,27 +17,27 @@ def measure(bench: Bench) -> PartResult:
     """Kill without and with client retries, several times each."""
     metrics: list[Metric] = []
     with endpoint(bench.work, replicas=2) as served:
-        for retries, name in ((0, "no client retry"), (RETRIES, "client retries")):
+        for retries, name in ((0, "no_client_retry"), (RETRIES, "client_retries")):
             loads = [asyncio.run(_kill(served, retries)) for _ in range(KILLS)]
             failed = sum(len(one.failed) for one in loads)
             first = sum(len(one.failed_at_first) for one in loads)
             n = sum(len(one.seen) for one in loads)
-            where = f"SIGKILL of one of 2 replicas, {KILLS} times, {name}"
+            where = f"sigkill_{name}"
             most = f"at most {CALLERS * KILLS}: those in flight" if not retries else "0"
             metrics += [
-                Metric(name="failed requests", set=where, value=failed, n=n, baseline=most),
+                Metric(name="kill_failed_requests", set=where, value=failed, n=n, baseline=most),
                 Metric(
-                    name="failed at the first attempt", set=where, value=first, n=n, baseline="-"
+                    name="kill_failed_at_first_attempt", set=where, value=first, n=n, baseline="-"
                 ),
                 Metric(
-                    name="wrong answers",
+                    name="kill_wrong_answers",
                     set=where,
                     value=sum(one.wrong for one in loads),
                     n=n,
                     baseline="0",
                 ),
                 Metric(
-                    name="longest gap s",
+                    name="kill_longest_gap_s",
                     set=where,
                     value=max(one.longest_gap_s() for one in loads),
                     n=n,

@@ -30,17 +30,17 @@ AB: Final = RolloutPlan(
 )
 AB_LOOKS: Final = 150
 SAME: Final = {
-    "same version": World(),
-    "same version, stalls at a tenth of the looks": World(stall_ratio=0.1),
-    "same version, both fail 2 %": World(stable_error_rate=0.02, tried_error_rate=0.02),
+    "same_version": World(),
+    "same_version_with_stalls": World(stall_ratio=0.1),
+    "same_version_both_fail_2_pct": World(stable_error_rate=0.02, tried_error_rate=0.02),
 }
 WORSE: Final = {
-    "5 % errors": World(tried_error_rate=0.05),
-    "2 % errors": World(tried_error_rate=0.02),
-    "3 times the latency": World(tried_times=3.0),
-    "1.5 times the latency": World(tried_times=1.5),
-    "wrong answers": World(differing_ratio=1.0),
-    "a fifth of the answers wrong": World(differing_ratio=0.2),
+    "errors_5_pct": World(tried_error_rate=0.05),
+    "errors_2_pct": World(tried_error_rate=0.02),
+    "latency_3x": World(tried_times=3.0),
+    "latency_1.5x": World(tried_times=1.5),
+    "answers_wrong": World(differing_ratio=1.0),
+    "answers_20_pct_wrong": World(differing_ratio=0.2),
 }
 
 
@@ -52,8 +52,8 @@ def measure(bench: Bench) -> PartResult:
         endings = _many(partial(_canary, world), runs)
         bad = sum(one.status == "rolled_back" for one in endings)
         stuck = sum(one.status == "running" for one in endings)
-        metrics.append(_share("false rollbacks", name, bad, runs, "at most the stated 0.05"))
-        metrics.append(_share("not decided in an hour", name, stuck, runs, "none"))
+        metrics.append(_share("false_rollback_ratio", name, bad, runs, "at most the stated 0.05"))
+        metrics.append(_share("undecided_in_an_hour_ratio", name, stuck, runs, "none"))
         bench.say(f"{name}: {bad} of {runs} rolled back, {stuck} undecided")
     for name, world in WORSE.items():
         n = max(10, runs // 5)
@@ -78,12 +78,17 @@ def _worse(name: str, endings: Sequence[Ending]) -> list[Metric]:
     within = sum(one <= 2 for one in windows)
     exposed = [one.exposed_ratio for one in caught]
     if not caught:
-        return [_share("bad version rolled back", name, 0, n, "never promoted: 1")]
+        return [_share("simulated_rolled_back_ratio", name, 0, n, "never promoted: 1")]
     return [
-        _share("bad version rolled back", name, len(caught), n, "never promoted: 1"),
-        _share("rolled back within 2 windows", name, within, n, "1"),
-        _mean("share of requests exposed", name, exposed, "at most 0.10 before the first gate"),
-        _mean("seconds to rollback", name, [one.seconds for one in caught], "windows of 60 s"),
+        _share("simulated_rolled_back_ratio", name, len(caught), n, "never promoted: 1"),
+        _share("simulated_within_2_windows_ratio", name, within, n, "1"),
+        _mean("simulated_exposed_ratio", name, exposed, "at most 0.10 before the first gate"),
+        _mean(
+            "simulated_seconds_to_rollback",
+            name,
+            [one.seconds for one in caught],
+            "windows of 60 s",
+        ),
     ]
 
 
@@ -95,13 +100,13 @@ def _tests(runs: int, bench: Bench) -> list[Metric]:
     better = _many(partial(_test, World(loss_ratio=0.7), looks), max(10, runs // 5))
     found = sum(one[0].winner == TRIED for one in better)
     bench.say(f"A/B tests: {false} of {runs} false winners, {naive} by a plain test at every look")
-    where = "A/B test of the same version"
+    where = "ab_same_version"
     return [
-        _share("false winners", where, false, runs, "at most the stated 0.05"),
-        _share("false winners of a plain z-test at every look", where, naive, runs, "0.05"),
+        _share("false_winner_ratio", where, false, runs, "at most the stated 0.05"),
+        _share("false_winner_ratio_of_plain_z_test", where, naive, runs, "0.05"),
         _share(
-            "true winner found",
-            "A/B test, loss 0.7 times",
+            "true_winner_ratio",
+            "ab_loss_0.7",
             found,
             len(better),
             "power, not a goal",

@@ -23,11 +23,11 @@ def measure(bench: Bench) -> PartResult:
     for replicas in (1, 2):
         with endpoint(bench.work / f"{replicas}", replicas=replicas) as served:
             load, times = asyncio.run(_swap(served))
-            metrics += _rows(f"swap in the replica, {replicas} replicas", load, times, UPDATES)
+            metrics += _rows(f"swap_{replicas}_replicas", load, times, UPDATES)
             bench.say(f"swaps, {replicas} replicas: {_shown(load)}")
-            for surge, name in ((100, "surge 100 %"), (0, "Serve's default surge")):
+            for surge, name in ((100, "surge_100"), (0, "default_surge")):
                 load, times = asyncio.run(_redeploy(served, replicas, surge))
-                where = f"Serve's redeploy ({name}), {replicas} replicas"
+                where = f"redeploy_{name}_{replicas}_replicas"
                 metrics += _rows(where, load, times, 1)
                 bench.say(f"{where}: {_shown(load)}")
     notes = (
@@ -98,15 +98,15 @@ def _rows(where: str, load: Load, times: tuple[float, float], updates: int) -> l
         return Metric(name=name, set=where, value=value, n=n, baseline=beside)
 
     return [
-        row("failed requests", len(during.failed), f"0; {updates} updates"),
-        row("wrong answers", during.wrong, "0"),
-        row("longest gap s", _gap_s(during), f"below 0.5; calm {calm_gap_s:.3f}"),
+        row("update_failed_requests", len(during.failed), f"0; {updates} updates"),
+        row("update_wrong_answers", during.wrong, "0"),
+        row("update_longest_gap_s", _gap_s(during), f"below 0.5; calm {calm_gap_s:.3f}"),
         row(
-            "p99 ms during",
+            "update_p99_ms",
             1e3 * during.quantile_s(0.99),
             f"calm {1e3 * calm.quantile_s(0.99):.1f}",
         ),
-        row("slowest answer s", during.quantile_s(1.0), f"calm {calm.quantile_s(1.0):.3f}"),
+        row("update_slowest_answer_s", during.quantile_s(1.0), f"calm {calm.quantile_s(1.0):.3f}"),
     ]
 
 

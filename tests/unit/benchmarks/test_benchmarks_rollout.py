@@ -13,11 +13,11 @@ def test_the_quick_form_writes_the_rates_beside_what_is_stated(tmp_path):
 
     result = json.loads((tmp_path / "rollout.json").read_text())
     by = {(one["name"], one["set"]): one for one in result["metrics"]}
-    assert by["false rollbacks", "same version"]["value"] <= 0.1
-    assert by["bad version rolled back", "wrong answers"]["value"] == 1.0
-    assert by["rolled back within 2 windows", "3 times the latency"]["value"] == 1.0
-    assert by["share of requests exposed", "wrong answers"]["hi"] <= 0.1
-    assert by["false winners", "A/B test of the same version"]["n"] == 20
+    assert by["false_rollback_ratio", "same_version"]["value"] <= 0.1
+    assert by["simulated_rolled_back_ratio", "answers_wrong"]["value"] == 1.0
+    assert by["simulated_within_2_windows_ratio", "latency_3x"]["value"] == 1.0
+    assert by["simulated_exposed_ratio", "answers_wrong"]["hi"] <= 0.1
+    assert by["false_winner_ratio", "ab_same_version"]["n"] == 20
     for model in ("model raises", "model hangs"):
         where = f"breaker, {model}"
         assert by["calls_while_open", where]["value"] == 0
