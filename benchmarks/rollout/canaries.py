@@ -100,7 +100,7 @@ def _good_rows(rollout: Rollout, load: Load, served: Endpoint) -> list[Metric]:
         return Metric(name=what, set=where, value=value, n=count, baseline=beside)
 
     return [
-        row("canary_promoted", rollout.status == "canary_promoted", "1", 1),
+        row("canary_promoted", rollout.status == "promoted", "1", 1),
         row("canary_seconds", load.seconds - SETTLED_S, f"3 windows of {WINDOW_S:g}", 1),
         row("canary_failed_requests", len(load.failed), "0"),
         row("canary_longest_gap_s", load.longest_gap_s(), "below 0.5"),
