@@ -7,7 +7,6 @@ the last part that it finished; `--only NAME,NAME` measures some parts and keeps
 
 import argparse
 import os
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -68,10 +67,7 @@ def to_result(results: dict[str, PartResult], missing: Sequence[str]) -> Benchma
     metrics: list[Metric] = []
     notes = []
     for name, result in results.items():
-        metrics += [
-            metric.model_copy(update={"name": _slug(metric.name), "set": _slug(metric.set)})
-            for metric in result.metrics
-        ]
+        metrics += result.metrics
         notes += [f"{name}: {note}" for note in result.notes]
     return BenchmarkResult(
         theme="rollout",
@@ -83,11 +79,6 @@ def to_result(results: dict[str, PartResult], missing: Sequence[str]) -> Benchma
         metrics=tuple(metrics),
         notes=(*notes, *missing),
     )
-
-
-def _slug(text: str) -> str:
-    """Return a name as the tables of the docs can ask for it: without spaces and commas."""
-    return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_")
 
 
 def _say(text: str) -> None:
