@@ -46,7 +46,7 @@ WORSE: Final = {
 
 def measure(bench: Bench) -> PartResult:
     """Run them all."""
-    runs = 20 if bench.quick else 1_000
+    runs = 10 if bench.quick else 1_000
     metrics: list[Metric] = []
     for name, world in SAME.items():
         endings = _many(partial(_canary, world), runs)
@@ -56,10 +56,10 @@ def measure(bench: Bench) -> PartResult:
         metrics.append(_share("undecided_in_an_hour_ratio", name, stuck, runs, "none"))
         bench.say(f"{name}: {bad} of {runs} rolled back, {stuck} undecided")
     for name, world in WORSE.items():
-        n = max(10, runs // 5)
+        n = max(5, runs // 5)
         metrics += _worse(name, _many(partial(_canary, world), n))
         bench.say(f"{name}: done")
-    metrics += _tests(max(20, runs), bench)
+    metrics += _tests(runs, bench)
     notes = (
         "Traffic of 50 requests/s with log-normal latencies whose level wanders with a load that both "
         "versions share, and stalls of each version for itself; windows of 60 s, at least 200 "
@@ -97,7 +97,7 @@ def _tests(runs: int, bench: Bench) -> list[Metric]:
     same = _many(partial(_test, World(), looks), runs)
     false = sum(bool(one[0].winner) for one in same)
     naive = sum(one[1] for one in same)
-    better = _many(partial(_test, World(loss_ratio=0.7), looks), max(10, runs // 5))
+    better = _many(partial(_test, World(loss_ratio=0.7), looks), max(5, runs // 5))
     found = sum(one[0].winner == TRIED for one in better)
     bench.say(f"A/B tests: {false} of {runs} false winners, {naive} by a plain test at every look")
     where = "ab_same_version"

@@ -8,6 +8,7 @@ from benchmarks.rollout.parts import Bench, PartResult, measure_part
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.timeout(180)
 def test_the_quick_form_writes_the_rates_beside_what_is_stated(tmp_path):
     main(["--quick", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
 
@@ -17,7 +18,7 @@ def test_the_quick_form_writes_the_rates_beside_what_is_stated(tmp_path):
     assert by["simulated_rolled_back_ratio", "answers_wrong"]["value"] == 1.0
     assert by["simulated_within_2_windows_ratio", "latency_3x"]["value"] == 1.0
     assert by["simulated_exposed_ratio", "answers_wrong"]["hi"] <= 0.1
-    assert by["false_winner_ratio", "ab_same_version"]["n"] == 20
+    assert by["false_winner_ratio", "ab_same_version"]["n"] == 10
     for model in ("model raises", "model hangs"):
         where = f"breaker, {model}"
         assert by["calls_while_open", where]["value"] == 0
