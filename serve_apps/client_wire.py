@@ -12,6 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from novacron.errors import (
+    CircuitOpenError,
+    ForbiddenError,
     InvalidInputError,
     ModelNotFoundError,
     NotReadyError,
@@ -19,6 +21,7 @@ from novacron.errors import (
     OutOfRangeError,
     OverloadedError,
     PayloadTooLargeError,
+    RateLimitedError,
     SchemaError,
     UnauthorizedError,
     UnreadableInputError,
@@ -45,6 +48,8 @@ class Prediction:
     """Milliseconds by stage, as the `Server-Timing` header gives them."""
     prediction_id: str = ""
     """By which outcomes are told; empty where the endpoint keeps no log. See `row_ids`."""
+    fallback: str = ""
+    """The named baseline that answered because the version could not; empty: the version did."""
 
     @property
     def row_ids(self) -> list[str]:
@@ -112,6 +117,7 @@ def read_answer(response: httpx.Response) -> Prediction:
         outputs=outputs,
         timing=response.headers.get("server-timing", ""),
         prediction_id=document.get("parameters", {}).get("prediction_id", ""),
+        fallback=document.get("parameters", {}).get("fallback", ""),
     )
 
 
@@ -184,12 +190,28 @@ def error_of(reply: object) -> NovacronError:
     message = message.removesuffix(remedy).rstrip()
     if reply.status_code == httpx.codes.NOT_FOUND:
         return ModelNotFoundError(message, remedy=remedy)
+    if reply.status_code == httpx.codes.FORBIDDEN:
+        return ForbiddenError(message, remedy=remedy)
+    retry_after_s = _retry_after_s(told, reply)
     if reply.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        retry_after_s = told.get("retry_after_s", reply.headers.get("retry-after", 1.0))
-        return OverloadedError(message, retry_after_s=float(retry_after_s))
+        limited = told.get("code") == RateLimitedError.__name__
+        return (RateLimitedError if limited else OverloadedError)(
+            message, retry_after_s=retry_after_s
+        )
+    if told.get("code") == CircuitOpenError.__name__:
+        return CircuitOpenError(message, retry_after_s=retry_after_s)
     if reply.status_code in RETRIED:
         return NotReadyError(message, remedy=remedy)
     return NovacronError(message, remedy=remedy)
+
+
+def _retry_after_s(told: Mapping[str, Any], reply: httpx.Response) -> float:
+    given = told.get("retry_after_s", reply.headers.get("retry-after"))
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        # Nothing, or a date, as proxies may write.
+        return 1.0
 
 
 def tensor_of(values: Any, name: str, specs: Mapping[str, dict[str, Any]]) -> NDArray[Any]:

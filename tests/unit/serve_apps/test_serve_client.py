@@ -10,16 +10,21 @@ import pytest
 from serving_fakes import POISON, MeanModel, build_service
 
 from novacron.errors import (
+    CircuitOpenError,
+    ForbiddenError,
     ModelNotFoundError,
     NotReadyError,
     NovacronError,
     OutOfRangeError,
     OverloadedError,
+    RateLimitedError,
     SchemaError,
+    UnauthorizedError,
 )
 from serve_apps.client import AsyncClient, Client, RetryPolicy
-from serve_apps.client_wire import may_repeat, tensor_of
+from serve_apps.client_wire import error_of, may_repeat, tensor_of
 from serve_apps.messages import WIRE_DTYPES
+from serve_apps.oip import encode_error
 
 URL = "http://novacron"
 QUICK = RetryPolicy(first_delay_s=0.001, max_delay_s=0.002)
@@ -260,3 +265,28 @@ def test_the_client_needs_no_ray():
 )
 def test_a_proxy_s_own_failure_may_be_asked_again_and_the_model_s_may_not(reply, again):
     assert may_repeat(reply) is again
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (CircuitOpenError("It failed too often.", retry_after_s=42.5), 503),
+        (RateLimitedError("Too often.", retry_after_s=1.5), 429),
+        (OverloadedError("Full.", retry_after_s=0.5), 429),
+        (ForbiddenError("It needs a role.", remedy="Ask with another token."), 403),
+        (UnauthorizedError("The token has expired.", remedy="Send another."), 401),
+    ],
+)
+def test_a_refusal_is_raised_as_the_endpoint_raised_it(error, status):
+    raised = error_of(httpx.Response(status, content=encode_error(error)))
+
+    assert type(raised) is type(error)
+    assert raised.to_dict() == error.to_dict()
+
+
+def test_a_proxy_s_date_to_retry_after_is_no_reason_to_fail():
+    late = {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}
+
+    raised = error_of(httpx.Response(503, text="busy", headers=late))
+
+    assert type(raised) is NotReadyError
