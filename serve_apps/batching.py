@@ -184,12 +184,8 @@ class Batcher:
             raise
 
     async def warm(self, rows: Tensors, n_rows: int) -> None:
-        """Call the model with rows that nobody waits for, until the time of a call is known.
-
-        A version that takes traffic over would otherwise answer its first requests slower.
-        """
-        loop = asyncio.get_running_loop()
-        until_s = self._clock() + WARM_S
+        """Call the model with rows nobody waits for, so that its first callers wait no longer."""
+        loop, until_s = asyncio.get_running_loop(), self._clock() + WARM_S
         for _ in range(KNOWN_CALLS):
             began_s = self._clock()
             await loop.run_in_executor(self._thread, self._predict, rows)
