@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from weakref import ref
 
 from novacron.errors import (
     ArtifactError,
@@ -24,6 +25,7 @@ from novacron.errors import (
 from novacron.models.base import dependence_of
 from novacron.models.tensor_checks import CheckedTensors
 from serve_apps.asking import Asked, ask_model, check_request, count_fallbacks, select
+from serve_apps.batching import Batcher
 from serve_apps.config import LimitsConfig
 from serve_apps.host import ServedModel
 from serve_apps.messages import Codec, InferRequest
@@ -34,7 +36,7 @@ from serve_apps.resilience.decode_memo import DecodeMemo, own
 from serve_apps.resilience.metrics import ResilienceMetrics
 from serve_apps.resilience.stall_watch import StallWatch
 from serve_apps.resilience.stand_in import StandIn, find_stand_in
-from serve_apps.settings.resilience import ResilienceConfig
+from serve_apps.settings.resilience import BreakerConfig, ResilienceConfig
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +46,14 @@ MOST_VERSIONS: Final = 256
 
 @dataclass(slots=True)
 class _Version:
-    """What is remembered of one version."""
+    """What is remembered of one version, and of none of its weights: it may have left."""
 
-    served: ServedModel
     breaker: CircuitBreaker
     watch: StallWatch
+    batcher: "ref[Batcher]"
+    """Whose calls are watched."""
     is_kept: bool
     """Whether its answers may be kept."""
-    stand_in: StandIn | None
 
 
 class GuardedAsking:
@@ -100,8 +102,9 @@ class GuardedAsking:
         """See `Asking.ask`; an open circuit without a stand-in raises `CircuitOpenError`."""
         version = self._version_of(served)
         if cached and version.is_kept:
-            return await self._ask_cached(version, request, deadline_s, fallback=fallback)
-        return await self._ask_version(version, own(request), deadline_s, fallback=fallback)
+            return await self._ask_cached(served, version, request, deadline_s, fallback=fallback)
+        mine = own(request)
+        return await self._ask_version(served, version, mine, deadline_s, fallback=fallback)
 
     def read(self, served: ServedModel, codec: Codec, body: bytes) -> InferRequest:
         """See `Asking.read`; where answers are kept, the same body is not read twice."""
@@ -111,26 +114,32 @@ class GuardedAsking:
 
     def describe(self, served: ServedModel) -> dict[str, Any]:
         """Return the circuit's state, the stand-in, and whether answers are kept."""
-        version = self._version_of(served)
+        version, stand_in = self._version_of(served), self._stand_in_of(served)
         return {
             "circuit": version.breaker.state.name.lower(),
-            "stand_in": version.stand_in.name if version.stand_in else "",
+            "stand_in": stand_in.name if stand_in else "",
             "answers_kept": version.is_kept,
         }
 
     def answers(self, served: ServedModel) -> bool:
         """Tell whether a usable request would be answered, if only by a stand-in."""
         version = self._version_of(served)
-        return version.breaker.state is not State.OPEN or version.stand_in is not None
+        return version.breaker.state is not State.OPEN or self._stand_in_of(served) is not None
 
     async def _ask_cached(
-        self, version: _Version, request: InferRequest, deadline_s: float, *, fallback: bool
+        self,
+        served: ServedModel,
+        version: _Version,
+        request: InferRequest,
+        deadline_s: float,
+        *,
+        fallback: bool,
     ) -> Asked:
         cache = self._cache
         if cache is None:
             raise RuntimeError("no answer is kept without a cache")
-        name = version.served.name
-        key = key_of(name, version.served.version, request)
+        name = served.name
+        key = key_of(name, served.version, request)
         found, state = cache.find(key), "hit"
         if found is None and key in self._flights:
             found, state = await self._join(key, deadline_s), "joined"
@@ -147,7 +156,8 @@ class GuardedAsking:
         flight: asyncio.Future[Kept | None] = asyncio.get_running_loop().create_future()
         self._flights[key] = flight
         try:
-            asked = await self._ask_version(version, own(request), deadline_s, fallback=fallback)
+            mine = own(request)
+            asked = await self._ask_version(served, version, mine, deadline_s, fallback=fallback)
             if not asked.baseline:
                 cache.keep(key, asked.tensors, asked.n_rows, asked.fallbacks or {})
                 self._metrics.show_bytes(cache.n_bytes)
@@ -173,50 +183,61 @@ class GuardedAsking:
             ) from None
 
     async def _ask_version(
-        self, version: _Version, request: InferRequest, deadline_s: float, *, fallback: bool
+        self,
+        served: ServedModel,
+        version: _Version,
+        request: InferRequest,
+        deadline_s: float,
+        *,
+        fallback: bool,
     ) -> Asked:
-        served = version.served
         tensors = check_request(served, request, self._limits)
         ticket = version.breaker.admit()
         if ticket is None:
-            return await self._refuse(version, request, tensors, fallback=fallback)
+            return await self._refuse(served, version, request, tensors, fallback=fallback)
         try:
-            asked = await self._call(version, request, tensors, deadline_s)
+            asked = await self._call(served, version, request, tensors, deadline_s)
         except BaseException as error:
             if isinstance(error, CircuitOpenError):
                 # It waited when others made the circuit open.
                 version.breaker.release(ticket)
-                return await self._refuse(version, request, tensors, fallback=fallback)
+                return await self._refuse(served, version, request, tensors, fallback=fallback)
             if not is_failure(error, stalled=version.watch.stalled):
                 version.breaker.release(ticket)
                 raise
             version.breaker.fail(ticket)
             cause = type(error).__name__
             self._metrics.count_failure(served.name, served.version, cause)
-            if version.stand_in is None or not fallback or self._clock() >= deadline_s:
+            if not fallback or self._clock() >= deadline_s or self._stand_in_of(served) is None:
                 raise
-            return await self._stand_in(
-                version, request, tensors, _as_ours(error, served), fallback=fallback
-            )
+            failure = _as_ours(error, served)
+            return await self._stand_in(served, request, tensors, failure, fallback=fallback)
         version.breaker.succeed(ticket)
         return asked
 
     async def _refuse(
-        self, version: _Version, request: InferRequest, tensors: CheckedTensors, *, fallback: bool
+        self,
+        served: ServedModel,
+        version: _Version,
+        request: InferRequest,
+        tensors: CheckedTensors,
+        *,
+        fallback: bool,
     ) -> Asked:
         """Keep a request from a version whose circuit is open."""
-        self._metrics.count_refusal(version.served.name, version.served.version)
-        failure = _circuit_open(version)
-        return await self._stand_in(version, request, tensors, failure, fallback=fallback)
+        self._metrics.count_refusal(served.name, served.version)
+        failure = _circuit_open(served, version)
+        return await self._stand_in(served, request, tensors, failure, fallback=fallback)
 
     async def _call(
         self,
+        served: ServedModel,
         version: _Version,
         request: InferRequest,
         tensors: CheckedTensors,
         deadline_s: float,
     ) -> Asked:
-        served, watch = version.served, version.watch
+        watch = version.watch
         if watch.is_stalled():
             raise _hangs(served)
         rows = served.model.prepare(tensors)
@@ -229,13 +250,13 @@ class GuardedAsking:
                 raise
             if watch.stalled:
                 raise _hangs(served) from None
-            raise _circuit_open(version) from None
+            raise _circuit_open(served, version) from None
         finally:
             watch.leave(task)
 
     async def _stand_in(
         self,
-        version: _Version,
+        served: ServedModel,
         request: InferRequest,
         tensors: CheckedTensors,
         failure: NovacronError,
@@ -243,7 +264,7 @@ class GuardedAsking:
         fallback: bool,
     ) -> Asked:
         """Let the baseline answer; without one, or if it cannot, raise the failure."""
-        served, stand_in = version.served, version.stand_in
+        stand_in = self._stand_in_of(served)
         if stand_in is None or not fallback:
             raise failure
         began_s = self._clock()
@@ -269,42 +290,41 @@ class GuardedAsking:
         key = (served.name, served.version)
         found = self._versions.get(key)
         if found is not None:
-            if found.served is not served:
-                self._renew(found, served)
+            if found.batcher() is not served.batcher:
+                # It was loaded again, or is served under two refs: the same version, the same
+                # circuit.
+                found.batcher, found.watch = ref(served.batcher), self._watch(served)
             return found
         if len(self._versions) >= MOST_VERSIONS:
             self._forget()
-        settings = self._config.breaker
-        if served.name in self._slow_names:
-            settings = self._config.slow_breaker
         breaker = CircuitBreaker(
-            settings,
+            self._breaker_settings(served),
             self._clock,
             lambda state: self._metrics.show_state(*key, state),
             lambda: self._on_trip(key),
         )
         self._metrics.show_state(*key, State.CLOSED)
-        watch = StallWatch(lambda: served.batcher.running_s, settings.timeout_s)
-        made = _Version(served, breaker, watch, self._is_kept(served), self._stand_in_of(served))
+        made = _Version(breaker, self._watch(served), ref(served.batcher), self._is_kept(served))
         self._versions[key] = made
         return made
+
+    def _breaker_settings(self, served: ServedModel) -> BreakerConfig:
+        is_slow = served.name in self._slow_names
+        return self._config.slow_breaker if is_slow else self._config.breaker
+
+    def _watch(self, served: ServedModel) -> StallWatch:
+        watched = ref(served.batcher)
+
+        def running_s() -> float:
+            batcher = watched()
+            return 0.0 if batcher is None else batcher.running_s
+
+        return StallWatch(running_s, self._breaker_settings(served).timeout_s)
 
     def _on_trip(self, key: tuple[str, str]) -> None:
         """Take those that wait in the queue away from a model that is known to fail."""
         self._metrics.count_trip(*key)
         self._versions[key].watch.free()
-
-    def _renew(self, found: _Version, served: ServedModel) -> None:
-        """Point to the version's newest batcher: it was loaded again, or is served under two refs.
-
-        The circuit stays as it is: it is the same version.
-        """
-        limit_s = self._config.breaker.timeout_s
-        if served.name in self._slow_names:
-            limit_s = self._config.slow_breaker.timeout_s
-        found.served = served
-        found.watch = StallWatch(lambda: served.batcher.running_s, limit_s)
-        found.stand_in = self._stand_in_of(served)
 
     def _stand_in_of(self, served: ServedModel) -> StandIn | None:
         return find_stand_in(served.model) if self._config.stand_ins else None
@@ -348,8 +368,7 @@ def _hangs(served: ServedModel) -> DeadlineExceededError:
     )
 
 
-def _circuit_open(version: _Version) -> CircuitOpenError:
-    served = version.served
+def _circuit_open(served: ServedModel, version: _Version) -> CircuitOpenError:
     return CircuitOpenError(
         f"Model {served.name!r} version {served.version} has failed too often in a row and gets "
         "no calls for now.",

@@ -1,6 +1,8 @@
 """A version that fails: what callers get, what reaches the model, and what is counted."""
 
 import asyncio
+import gc
+import weakref
 
 import httpx
 import numpy as np
@@ -490,3 +492,18 @@ async def test_a_model_that_writes_into_its_input_spoils_no_later_question():
 
     assert [reply["outputs"][0]["data"] for reply in replies] == [[2.0]] * 3
     assert results(one)["miss"] == 3
+
+
+async def test_a_version_that_has_left_is_not_kept_in_memory():
+    one = await stage(MeanModel(), cache=KEEPS)
+    await one.client.post(URL, json=infer_document([[1, 3]]))
+    left = weakref.ref(one.store.versions["mean"].pop("1"))
+    one.store.versions["mean"]["2"] = MeanModel(factor=2.0)
+    one.store.aliases["mean", "champion"] = "2"
+
+    await one.host.refresh()
+    await one.client.post(URL, json=infer_document([[1, 3]]))
+    await asyncio.gather(*one.host._leaving)
+    gc.collect()
+
+    assert left() is None
