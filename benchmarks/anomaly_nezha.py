@@ -10,11 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.anomaly_counts import OURS, Scale, kept_surprise, to_metrics
+from benchmarks.anomaly_delays import delay_metrics
 from benchmarks.anomaly_sets import Pod
 from benchmarks.results_format import Metric
 from novacron.models.anomaly.config import EpisodeConfig
 from novacron.models.anomaly.episodes import EpisodeGrouper
-from novacron.models.anomaly.measures import EventCounts, count_events
+from novacron.models.anomaly.measures import EventCounts, Span, count_events
+from novacron.models.anomaly.reference import MetricReference, fit_metric
+from novacron.models.anomaly.scorer import FIRST_FIT
 from novacron.models.anomaly.stream import material
 
 Floats = NDArray[np.float64]
@@ -30,6 +33,9 @@ _THRESHOLDS: Final = tuple(np.round(np.arange(0.5, 4.01, 0.1), 2).tolist())
 _LEAST: Final = (0.0, 0.1, 0.2, 0.3)
 _CONFIRM: Final = (1, 2)
 _RULE_RISE: Final = 0.3
+COLD: Final = f"{OURS}_cold_start"
+References = dict[str, MetricReference]
+"""By metric."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,25 +47,54 @@ class Variant:
     score_PT: list[Floats]
 
 
-def variants_of(pods: Sequence[Pod], scale: Scale) -> dict[str, list[Variant]]:
+def references_of(train: Sequence[Pod], seed: int) -> References:
+    """Return what the pods of a training day say of each metric, without its listed faults."""
+    found: dict[str, list[tuple[Floats, Floats]]] = {}
+    for pod in train:
+        faulty_T = np.zeros(len(pod.ts_s), dtype=bool)
+        for start, end in (*pod.events, *pod.masked):
+            faulty_T |= (pod.ts_s >= start) & (pod.ts_s <= end)
+        for name in _CHOICES[-1]:
+            held = pod.frame[name].ffill().bfill()
+            if held.isna().any():
+                continue
+            score_T = kept_surprise(OURS, held.to_numpy(np.float64), _DAY, seed)
+            unknown_T = faulty_T | (np.arange(len(score_T)) < FIRST_FIT)
+            value_T = held.mask(faulty_T).ffill().bfill().to_numpy(np.float64)
+            found.setdefault(name, []).append((value_T, np.where(unknown_T, np.nan, score_T)))
+    fitted = {name: fit_metric(pairs, FIRST_FIT) for name, pairs in found.items()}
+    return {name: one for name, one in fitted.items() if one is not None}
+
+
+def variants_of(
+    pods: Sequence[Pod], references: References, scale: Scale
+) -> dict[str, list[Variant]]:
     """Return the variants of every method, the strictest last."""
     seed = scale.seeds[0]
-    found: dict[str, list[Variant]] = {OURS: []}
+    found: dict[str, list[Variant]] = {OURS: [], COLD: []}
     for confirm, least, names in product(_CONFIRM, _LEAST, _CHOICES):
         label = f"{'+'.join(names)}, least change {least:g}, {confirm} in a row"
-        scores = [_score(pod, names, least, OURS, seed) for pod in pods]
-        found[OURS].append(Variant(label=label, confirm=confirm, score_PT=scores))
+        for method, known in ((OURS, references), (COLD, {})):
+            scores = [_score(pod, names, least, OURS, seed, known) for pod in pods]
+            found[method].append(Variant(label=label, confirm=confirm, score_PT=scores))
     for method in scale.baselines:
         for confirm, least in product(_CONFIRM, _LEAST):
             label = f"cpu_ratio, least change {least:g}, {confirm} in a row"
-            scores = [_score(pod, ("cpu_ratio",), least, method, seed) for pod in pods]
+            scores = [_score(pod, ("cpu_ratio",), least, method, seed, {}) for pod in pods]
             found.setdefault(method, []).append(
                 Variant(label=label, confirm=confirm, score_PT=scores)
             )
     return found
 
 
-def _score(pod: Pod, names: Sequence[str], least: float, method: str, seed: int) -> Floats:
+def _score(
+    pod: Pod,
+    names: Sequence[str],
+    least: float,
+    method: str,
+    seed: int,
+    references: References,
+) -> Floats:
     value_TM = pod.frame[list(names)].ffill().bfill().to_numpy(np.float64)
     known = [number for number in range(len(names)) if not np.isnan(value_TM[:, number]).any()]
     value_TM = value_TM[:, known]
@@ -69,6 +104,10 @@ def _score(pod: Pod, names: Sequence[str], least: float, method: str, seed: int)
             for value_T in value_TM.T
         ]
     )
+    for number, place in enumerate(known):
+        if names[place] in references:
+            young_H = value_TM[:FIRST_FIT, number]
+            surprise_TM[:FIRST_FIT, number] = references[names[place]].surprise(young_H, 0)
     least_M = [least if names[number].endswith("ratio") else 0.0 for number in known]
     return np.asarray(material(surprise_TM, value_TM, least_M, _DAY).max(axis=1))
 
@@ -128,24 +167,52 @@ def nezha_metrics(pods: list[Pod], scale: Scale) -> list[Metric]:
     rng = np.random.default_rng(scale.seeds[0])
     days = sorted({pod.day for pod in pods})
     metrics = []
-    for method, variants in variants_of(pods, scale).items():
-        together: list[EventCounts] = []
-        for train_day in days:
-            train = [place for place, pod in enumerate(pods) if pod.day == train_day]
-            test = [place for place, pod in enumerate(pods) if pod.day != train_day]
+    together: dict[str, list[tuple[EventCounts, EventCounts]]] = {}
+    for train_day in days:
+        train = [place for place, pod in enumerate(pods) if pod.day == train_day]
+        test = [place for place, pod in enumerate(pods) if pod.day != train_day]
+        tested = [pods[at] for at in test]
+        references = references_of([pods[at] for at in train], scale.seeds[0])
+        for method, variants in variants_of(pods, references, scale).items():
             variant, threshold = choose([pods[at] for at in train], variants, train)
-            tested = [pods[at] for at in test]
             score_PT = [variant.score_PT[at] for at in test]
             counts = nezha_counts(tested, score_PT, threshold, variant.confirm)
-            together += counts
+            seen = _seen(tested, score_PT, threshold, variant.confirm)
+            together.setdefault(method, []).extend(zip(counts, seen, strict=True))
             label = f"{method}/tested_on_{tested[0].day}"
             beside = f"chosen on {train_day}: {variant.label}, threshold {threshold:.2f}"
             found = to_metrics(counts, label, beside, rng)
+            found += _window_recall(seen, label, beside, rng)
             found += _explained(tested, score_PT, variant, threshold, (label, beside), rng)
             metrics += _named(found)
-        label = f"{method}/both_test_days"
-        metrics += _named(to_metrics(together, label, "each chosen on the other day", rng))
-    return metrics + rule_metrics(pods, rng)
+    for method, pairs in together.items():
+        label, beside = f"{method}/both_test_days", "each chosen on the other day"
+        metrics += _named(to_metrics([one for one, _ in pairs], label, beside, rng))
+        metrics += _named(_window_recall([one for _, one in pairs], label, beside, rng))
+    return metrics + rule_metrics(pods, rng) + _named(delay_metrics(pods))
+
+
+def _seen(
+    pods: Sequence[Pod], score_PT: Sequence[Floats], threshold: float, confirm: int
+) -> list[EventCounts]:
+    """Count faults with an alerting sample, also in an episode that is still open."""
+    counted = []
+    for pod, score_T in zip(pods, score_PT, strict=True):
+        above_T = score_T >= threshold
+        held_T = above_T.copy()
+        for back in range(1, confirm):
+            held_T[back:] &= above_T[:-back]
+            held_T[:back] = False
+        span: Span = (float(pod.ts_s[0]), float(pod.ts_s[-1]))
+        counted.append(count_events(pod.ts_s[held_T].tolist(), span, pod.events, pod.masked))
+    return counted
+
+
+def _window_recall(
+    seen: Sequence[EventCounts], label: str, beside: str, rng: np.random.Generator
+) -> list[Metric]:
+    recall = to_metrics(seen, label, beside, rng)[0]
+    return [recall.model_copy(update={"name": "window_recall"})]
 
 
 def rule_metrics(pods: Sequence[Pod], rng: np.random.Generator) -> list[Metric]:

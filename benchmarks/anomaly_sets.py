@@ -32,6 +32,11 @@ Floats = NDArray[np.float64]
 STEP_S: Final = 300.0
 DAY: Final = 288
 _LONGEST_REAL: Final = 6000
+NEZHA_POD_METRICS: Final = (
+    *("server_latency_p95_s", "mem_mib", "read_syscalls", "write_syscalls"),
+    *("net_rx_bytes_s", "net_tx_bytes_s"),
+)
+"""Of what Nezha's pods measured beyond the node table; the host's are the same for all its pods."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +101,7 @@ def _seconds(stamps: "pd.Series[pd.Timestamp]") -> Floats:
 def load_nezha(data_dir: Path) -> list[Pod]:
     """Return the pods of both days; code faults and half an hour after them are masked."""
     metrics = adapt_nezha(data_dir).table.to_pandas()
-    more = adapt_nezha_pods(data_dir).table.to_pandas()[["ts", "node_id", "server_latency_p95_s"]]
+    more = adapt_nezha_pods(data_dir).table.to_pandas()[["ts", "node_id", *NEZHA_POD_METRICS]]
     metrics = metrics.merge(more, on=["ts", "node_id"], how="left")
     metrics["server_latency_p95_ms"] = metrics.pop("server_latency_p95_s").astype(np.float64) * 1e3
     faults = adapt_nezha_faults(data_dir).table.to_pandas()

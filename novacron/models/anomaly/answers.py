@@ -72,7 +72,8 @@ class Alert:
     suppressed: Suppression
     """Why it is not to be delivered, or empty."""
     fallback: str
-    """`student_t` while history is too short for the model, else empty."""
+    """While history is too short for the model `fleet_reference`, or `student_t` where the fleet
+    says nothing of the metric; else empty."""
     model_name: str
     model_version: str
     made_at: datetime
@@ -99,7 +100,8 @@ class Detection:
     p_value_T: NDArray[np.float64]
     threshold: float
     fallback_T: NDArray[np.object_]
-    """`student_t` while history is too short for the model, else empty."""
+    """While history is too short for the model `fleet_reference`, or `student_t` where the fleet
+    says nothing of the metric; else empty."""
     gap_T: NDArray[np.bool_]
     """First sample after a pause: what comes is compared with what was before the pause."""
     missing_TM: NDArray[np.bool_]

@@ -5,6 +5,7 @@ Forests are not in it: they are grown from the history of the very series they j
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +15,13 @@ from pydantic import ValidationError
 from novacron.errors import ArtifactError, ConfigError, FeatureMismatchError
 from novacron.models.anomaly.budget import AlertBudget, AlertCurve
 from novacron.models.anomaly.config import AnomalyConfig
+from novacron.models.anomaly.reference import MetricReference
 from novacron.models.anomaly.signals import features_hash
 from novacron.models.anomaly.stream import Provenance
 
 KIND: Final = "anomaly"
 MANIFEST: Final = "bundle.json"
-FORMAT: Final = 2
+FORMAT: Final = 3
 _REMEDY: Final = "Fit and save the detector again."
 
 
@@ -30,11 +32,16 @@ class SavedDetector:
     config: AnomalyConfig
     curve: AlertCurve
     budget: dict[str, float]
+    references: dict[str, MetricReference]
     provenance: Provenance
 
 
 def write_bundle(
-    directory: Path, config: AnomalyConfig, budget: AlertBudget, provenance: Provenance
+    directory: Path,
+    config: AnomalyConfig,
+    budget: AlertBudget,
+    references: Mapping[str, MetricReference],
+    provenance: Provenance,
 ) -> None:
     """Write the bundle."""
     content: dict[str, Any] = {
@@ -44,6 +51,7 @@ def write_bundle(
         "config": config.model_dump(mode="json"),
         "curve": asdict(budget.curve),
         "budget": budget.state(),
+        "references": {name: one.content() for name, one in references.items()},
         "provenance": asdict(provenance),
     }
     content["sha256"] = _digest(content)
@@ -74,6 +82,10 @@ def read_bundle(directory: Path) -> SavedDetector:
                 step_s=float(curve["step_s"]),
             ),
             budget=dict(content["budget"]),
+            references={
+                name: MetricReference.from_content(one)
+                for name, one in content["references"].items()
+            },
             provenance=Provenance(**content["provenance"]),
         )
     except (OSError, ValueError, KeyError, TypeError, ValidationError, ConfigError) as cause:

@@ -13,9 +13,9 @@ class ForestConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trees: int = Field(default=64, ge=1, le=1024)
+    trees: int = Field(default=96, ge=1, le=1024)
     """Trees of the value forest and of the forecast-residual forest."""
-    subspace_trees: int = Field(default=16, ge=1, le=1024)
+    subspace_trees: int = Field(default=32, ge=1, le=1024)
     """Trees of the PCA-residual forest, which has two features."""
     samples: int = Field(default=256, ge=2, le=4096)
     """Rows of a tree."""

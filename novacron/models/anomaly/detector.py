@@ -1,7 +1,8 @@
 """The anomaly detector as people call it: `AnomalyDetector().detect(data)`.
 
 It learns every series from that series' own past, so it answers from the first sample on; `fit`
-counts, on normal series of the same fleet, how many episodes each threshold would raise.
+counts, on normal series of the same fleet, how many episodes each threshold would raise, and learns
+how far its metrics stray, for series whose own past is still short.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,7 +22,9 @@ from novacron.models.anomaly.budget import DEFAULT_CURVE, AlertBudget, AlertCurv
 from novacron.models.anomaly.bundle_files import read_bundle, write_bundle
 from novacron.models.anomaly.config import AnomalyConfig
 from novacron.models.anomaly.episodes import EpisodeGrouper
-from novacron.models.anomaly.inputs import Data, MetricSeries, read_series
+from novacron.models.anomaly.inputs import ANY_VALUE, Data, MetricSeries, read_series
+from novacron.models.anomaly.reference import MetricReference, fit_metric
+from novacron.models.anomaly.scorer import FIRST_FIT
 from novacron.models.anomaly.signals import features_hash
 from novacron.models.anomaly.stream import DAY_S, EntityStream, Provenance
 
@@ -44,6 +48,7 @@ class AnomalyDetector:
     Args:
         config: Settings; None takes the defaults.
         curve: Episodes a day at each threshold; None takes the one counted on generated nodes.
+        references: What a fleet says of metrics whose own history is short, by name; from `fit`.
         name: Model name in the answers.
         version: Model version in the answers.
         clock: Gives the time that alerts are stamped with.
@@ -54,6 +59,7 @@ class AnomalyDetector:
         config: AnomalyConfig | None = None,
         *,
         curve: AlertCurve | None = None,
+        references: Mapping[str, MetricReference] = MappingProxyType({}),
         name: str = "anomaly",
         version: str = _NEVER_TRAINED,
         clock: Clock = _utc_now,
@@ -63,6 +69,7 @@ class AnomalyDetector:
         self.provenance = Provenance(name=name, version=version)
         self.features_hash = features_hash()
         self.clock = clock
+        self.references = references
         self._fitted = curve is not None
 
     @property
@@ -128,10 +135,15 @@ class AnomalyDetector:
             step_s=step_s,
             provenance=self.provenance,
             maintenance=maintenance,
+            references=self.references,
         )
 
     def fit(self, normal: Mapping[str, Data], *, step_s: float | None = None) -> "AnomalyDetector":
-        """Return a detector whose threshold spends the alert budget on series like these.
+        """Return a detector that knows these series: a warm start for those that come after.
+
+        Its threshold spends the alert budget on them, and while a metric's own history is short it
+        is judged by how far the metric strays in these as well. Such a reference is in the
+        metric's unit; `value`, which names none, gets no reference.
 
         Args:
             normal: Samples by entity, of normal operation: an anomaly among them is counted as a
@@ -143,19 +155,22 @@ class AnomalyDetector:
         """
         if not normal:
             raise SchemaError(field="normal", got="no series", expected="at least one")
-        scored = []
+        cold = AnomalyDetector(self.config, curve=self.budget.curve, clock=self.clock)
+        answers = []
         for entity_id, data in normal.items():
             series = read_series(data, self.config, step_s=step_s)
-            answer = self.open_entity(entity_id, series.metrics, series.step_s).push(
+            answer = cold.open_entity(entity_id, series.metrics, series.step_s).push(
                 series, threshold=self.threshold, made_at=self.clock()
             )
-            scored.append((series, answer.alerting_T))
-        curve = count_curve(scored, self.config)
+            answers.append((series, answer))
+        curve = count_curve([(one, answer.alerting_T) for one, answer in answers], self.config)
+        references = fit_references(answers)
         return AnomalyDetector(
             self.config,
             curve=curve,
+            references=references,
             name=self.provenance.name,
-            version=f"fitted-{curve_digest(curve)}",
+            version=f"fitted-{fit_digest(curve, references)}",
             clock=self.clock,
         )
 
@@ -174,7 +189,7 @@ class AnomalyDetector:
                 "This detector was never fitted.",
                 remedy="Call fit with normal series first; without, AnomalyDetector() is enough.",
             )
-        write_bundle(directory, self.config, self.budget, self.provenance)
+        write_bundle(directory, self.config, self.budget, self.references, self.provenance)
 
     @classmethod
     def load(cls, directory: Path, *, clock: Clock = _utc_now) -> "AnomalyDetector":
@@ -188,6 +203,7 @@ class AnomalyDetector:
         detector = cls(
             saved.config,
             curve=saved.curve,
+            references=saved.references,
             name=saved.provenance.name,
             version=saved.provenance.version,
             clock=clock,
@@ -257,7 +273,23 @@ def count_curve(
     )
 
 
-def curve_digest(curve: AlertCurve) -> str:
-    """Return eight hex digits that name a curve."""
-    text = repr((curve.thresholds, curve.episodes_per_series_day, curve.step_s))
+def fit_references(
+    answers: Sequence[tuple[MetricSeries, Detection]],
+) -> dict[str, MetricReference]:
+    """Fit what scored series say of each named metric; too few of one are left out."""
+    found: dict[str, list[tuple[Floats, Floats]]] = {}
+    for series, answer in answers:
+        warm_T = answer.fallback_T == ""
+        for number, name in enumerate(series.metrics):
+            if name != ANY_VALUE:
+                score_T = np.where(warm_T, answer.surprise_TM[:, number], np.nan)
+                found.setdefault(name, []).append((series.value_TM[:, number], score_T))
+    fitted = {name: fit_metric(pairs, FIRST_FIT) for name, pairs in found.items()}
+    return {name: one for name, one in fitted.items() if one is not None}
+
+
+def fit_digest(curve: AlertCurve, references: Mapping[str, MetricReference]) -> str:
+    """Return eight hex digits that name what was fitted."""
+    laws = {name: one.content() for name, one in sorted(references.items())}
+    text = repr((curve.thresholds, curve.episodes_per_series_day, curve.step_s, laws))
     return hashlib.sha256(text.encode()).hexdigest()[:8]

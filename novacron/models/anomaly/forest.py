@@ -90,6 +90,7 @@ def grow(
     depth = max(1, math.ceil(math.log2(count)))
     row_M = _pick(len(x_NF), trees, count, rng).ravel()
     tree_M = np.repeat(np.arange(trees), count)
+    flat, cell_M = x_NF.ravel(), row_M * x_NF.shape[1]
     inner = 2**depth - 1
     feature_EP = np.zeros((trees, inner), dtype=np.int32)
     split_EP = np.full((trees, inner), np.inf)
@@ -98,12 +99,12 @@ def grow(
     for level in range(depth):
         first, width = 2**level - 1, 2**level
         node_M = place_M - first + tree_M * width
-        feature_K, split_K = _split(x_NF, row_M, node_M, trees * width, rng)
+        feature_K, split_K = _split(x_NF, cell_M, node_M, trees * width, rng)
         feature_EP[:, first : first + width] = feature_K.reshape(trees, width)
         split_EP[:, first : first + width] = split_K.reshape(trees, width)
-        bound_M = split_K[node_M]
+        bound_M = split_K.take(node_M)
         depth_M += bound_M < np.inf
-        place_M = 2 * place_M + 1 + (x_NF[row_M, feature_K[node_M]] > bound_M)
+        place_M = 2 * place_M + 1 + (flat.take(cell_M + feature_K.take(node_M)) > bound_M)
     path_EP = _paths(place_M - inner + tree_M * 2**depth, depth_M, trees)
     return IsolationForest(
         feature_EP, split_EP, path_EP, float(average_path(np.array([count]))[0])
@@ -119,7 +120,7 @@ def _pick(rows: int, trees: int, count: int, rng: np.random.Generator) -> NDArra
 
 def _split(
     x_NF: Floats,
-    row_M: NDArray[np.int64],
+    cell_M: NDArray[np.int64],
     node_M: NDArray[np.int64],
     nodes: int,
     rng: np.random.Generator,
@@ -127,7 +128,7 @@ def _split(
     """Draw a feature that varies in each node and a threshold between its ends; inf if none does.
 
     A node that drew a feature without spread tries the next one, and then passes all its rows to
-    the left, where they try again.
+    the left, where they try again. `cell_M` is where each row starts in the flat `x_NF`.
     """
     feature_K = np.zeros(nodes, dtype=np.int32)
     split_K = np.full(nodes, np.inf)
@@ -136,17 +137,18 @@ def _split(
     # Sorted by radix where the numbers fit in 16 bits.
     small = node_M.astype(np.uint16) if nodes <= 1 << 16 else node_M
     order_M = np.argsort(small, kind="stable")
-    row_M, node_M = row_M[order_M], node_M[order_M]
+    flat = x_NF.ravel()
+    cell_M, node_M = cell_M.take(order_M), node_M.take(order_M)
     shared = np.bincount(node_M, minlength=nodes) > 1
     for attempt in range(_ATTEMPTS):
-        open_M = shared[node_M]
+        open_M = shared.take(node_M)
         if not open_M.any():
             break
-        row_M, node_M = row_M[open_M], node_M[open_M]
+        cell_M, node_M = cell_M[open_M], node_M[open_M]
         starts = np.concatenate([[0], np.flatnonzero(node_M[1:] != node_M[:-1]) + 1])
         here = node_M[starts]
         feature = (first_K + attempt) % features
-        value_M = x_NF[row_M, feature[node_M]]
+        value_M = flat.take(cell_M + feature.take(node_M))
         low, high = np.minimum.reduceat(value_M, starts), np.maximum.reduceat(value_M, starts)
         # Strictly below the upper end, so that both children get a row.
         drawn = np.minimum(low + rng.random(len(here)) * (high - low), np.nextafter(high, -np.inf))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from novacron.models.anomaly.combine import combined
 from novacron.models.anomaly.config import AnomalyConfig
 from novacron.models.anomaly.forest import IsolationForest, grow
+from novacron.models.anomaly.reference import MetricReference
 from novacron.models.anomaly.signals import (
     BLOCK,
     NAMES,
@@ -110,12 +111,21 @@ class MetricScorer:
         day_samples: Samples of a day, for the daily and weekly features.
         metric_number: Place of the metric among those of its entity; metrics draw their forests
             from different random streams.
+        reference: What the fleet says of the metric, for its first samples; None has them judged
+            by their own past alone.
     """
 
-    def __init__(self, config: AnomalyConfig, day_samples: int, metric_number: int = 0) -> None:
+    def __init__(
+        self,
+        config: AnomalyConfig,
+        day_samples: int,
+        metric_number: int = 0,
+        reference: MetricReference | None = None,
+    ) -> None:
         self._config = config
         self._day = day_samples
         self._number = metric_number
+        self._reference = reference
         # A push reads back over a stretch between two fits, and the block before it.
         spare = config.forest.refit_samples + BLOCK
         history = config.forest.history + spare
@@ -155,7 +165,12 @@ class MetricScorer:
         )
 
     def _warm_up(self, start: int, end: int) -> Scored:
-        surprise_T = warm_up_surprise(self._value.part(0, end), start)
+        known_H = self._value.part(0, end)
+        surprise_T = (
+            self._reference.surprise(known_H, start)
+            if self._reference
+            else warm_up_surprise(known_H, start)
+        )
         count = end - start
         return Scored(
             surprise_T,

@@ -4,9 +4,10 @@ Legend: T samples, M metrics, C components, F features.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,7 @@ from novacron.models.anomaly.explain import (
     usual_range,
 )
 from novacron.models.anomaly.inputs import MetricSeries
+from novacron.models.anomaly.reference import REFERENCE, MetricReference
 from novacron.models.anomaly.scorer import COMPONENTS, MetricScorer, Scored
 from novacron.models.anomaly.signals import features_hash
 from novacron.models.anomaly.warmup import FALLBACK
@@ -99,6 +101,7 @@ class EntityStream:
         step_s: Seconds between samples.
         provenance: Named in every alert.
         maintenance: Windows without delivery.
+        references: What the fleet says of metrics, by name.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class EntityStream:
         step_s: float,
         provenance: Provenance,
         maintenance: Sequence[MaintenanceWindow] = (),
+        references: Mapping[str, MetricReference] = MappingProxyType({}),
     ) -> None:
         self.entity_id = entity_id
         self.metrics = tuple(metrics)
@@ -118,8 +122,10 @@ class EntityStream:
         self._maintenance = tuple(maintenance)
         self._day = day_samples(step_s)
         self._scorers = [
-            MetricScorer(config, self._day, number) for number in range(len(self.metrics))
+            MetricScorer(config, self._day, number, references.get(name))
+            for number, name in enumerate(self.metrics)
         ]
+        self._fallbacks = [REFERENCE if name in references else FALLBACK for name in self.metrics]
         self._grouper = EpisodeGrouper(config.episodes)
         self._silent = EpisodeGrouper(config.episodes)
         self._newest_HM = np.empty((0, len(self.metrics)))
@@ -166,7 +172,7 @@ class EntityStream:
             alerting_T=alerting_T,
             p_value_T=p_value(score_T, len(self.metrics)),
             threshold=threshold,
-            fallback_T=np.where(scored[0].warm_T, "", FALLBACK).astype(object),
+            fallback_T=np.where(scored[0].warm_T, "", self._weakest_fallback()).astype(object),
             gap_T=series.gap_T,
             missing_TM=series.missing_TM,
             constant_metrics=tuple(
@@ -177,6 +183,10 @@ class EntityStream:
             model_version=self._provenance.version,
             features_hash=features_hash(),
         )
+
+    def _weakest_fallback(self) -> str:
+        """Return what answers a metric that the fleet says nothing about, if there is one."""
+        return FALLBACK if FALLBACK in self._fallbacks else REFERENCE
 
     def _require_next(self, series: MetricSeries) -> None:
         if series.metrics != self.metrics:
@@ -239,7 +249,7 @@ class EntityStream:
             top_features=top_features(one.contribution_TF[row], one.feature_TF[row]),
             recommended_action=action_for(kind, shape),
             suppressed=self._suppression(f"{metric} {kind}", at_s, level),
-            fallback="" if warm else FALLBACK,
+            fallback="" if warm else self._fallbacks[number],
             model_name=self._provenance.name,
             model_version=self._provenance.version,
             made_at=push.made_at,

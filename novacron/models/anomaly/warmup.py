@@ -26,6 +26,14 @@ _WEIGHT: Final = 0.43
 def warm_up_surprise(value_T: Floats, start: int) -> Floats:
     """Return the surprise of each sample from `start` on after those before it, in [0, 5.2].
 
+    It is `own_surprise`, brought to the scale of the warm scores.
+    """
+    return _WEIGHT * own_surprise(value_T, start)
+
+
+def own_surprise(value_T: Floats, start: int) -> Floats:
+    """Return -log10 of the probability of each sample from `start` on after those before it.
+
     The distance from the median, in median absolute deviations of a Gaussian, is read from a
     Student t law with 4 degrees of freedom; so an outlier among the past moves it little. Where
     more than half of the past is equal the mean absolute deviation stands in, and after a constant
@@ -37,7 +45,7 @@ def warm_up_surprise(value_T: Floats, start: int) -> Floats:
     n_N = np.arange(start, len(value_T))
     p_N = 2 * student_t.sf(distance_N / np.sqrt(1 + 1 / np.maximum(n_N, 1)), _DEGREES)
     p_N = np.where(np.isinf(distance_N), 1 / (n_N + 1), np.clip(p_N, 10.0**-MOST_SURPRISE, 1))
-    return np.where(n_N < LEAST_SAMPLES, 0.0, -_WEIGHT * np.log10(p_N))
+    return np.where(n_N < LEAST_SAMPLES, 0.0, -np.log10(p_N))
 
 
 def _distance(past_H: Floats, value: float) -> float:

@@ -27,7 +27,7 @@ def test_the_quick_run_writes_results_of_every_part_and_the_plots(tmp_path, monk
     result = BenchmarkResult.model_validate(json.loads((tmp_path / "anomaly.json").read_text()))
     parts = {metric.name.split("_")[0] for metric in result.metrics}
     assert parts == {"nab", "cpu", "nezha", "injected"}
-    counts = {"nezha_false_episodes_with_cpu_above_0.8"}
+    counts = {"nezha_false_episodes_with_cpu_above_0.8", "nezha_delays_found_by_best_rule"}
     assert {metric.name for metric in result.metrics if metric.lo is None} == counts
     assert "injected_recall" in (tmp_path / "anomaly.html").read_text()
     assert {path.name for path in tmp_path.glob("*.png")} == {
