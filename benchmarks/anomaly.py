@@ -264,7 +264,10 @@ NOTES: Final = (
     "after it are neither right nor wrong. `ours_cold_start` is AnomalyDetector() without any fit.",
     "Nezha: metrics, least change, samples in a row and threshold are chosen on one day, measured on "
     "the other; half an hour of peace ends an episode. The first day's faults begin with its 4th "
-    "minute, when no detector knows the pods yet.",
+    "minute, when no detector knows the pods yet; `ours` starts warm from the other day's pods, "
+    "which are of another application, `ours_cold_start` and the rest do not. `nezha_recall` counts "
+    "faults in which an alert is raised, `nezha_window_recall` also those whose samples alert while "
+    "an episode of the same pod is still open.",
     "hbos, ecod: own code that ranks rows as PyOD 3.6.7 does (tests/oracles/test_oracles_pyod.py); "
     "the package itself needs a compiler of numerical code that is not among the dependencies. "
     "random_cut_forest: an own small one of 16 trees, on every fourth copy of the injections because "

@@ -95,7 +95,7 @@ def _moved(pod: Pod, name: str, logged: bool, history: int, span: int, scaled: b
     if logged:
         value = np.log(value + 0.05 * value.median() + 1e-9)
     usual = value.shift(span).rolling(history, min_periods=_LEAST_PAST).median()
-    moved: pd.Series[float] = (value - usual).rolling(span).mean()
+    moved = pd.Series((value - usual).rolling(span).mean())
     if scaled:
         away = (value - usual).abs().shift(span)
         deviation = 1.4826 * away.rolling(history, min_periods=_LEAST_PAST).median()
