@@ -61,7 +61,7 @@ bench-rollout: setup
 
 # The models on which operators act, one after another.
 bench-decisions: setup
-	@for name in anomaly patterns placement; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in anomaly patterns placement placement_hindsight; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # The forecasters, one after another.
 bench-forecasts: setup

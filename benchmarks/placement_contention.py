@@ -96,9 +96,16 @@ class Ran:
 
 def run(world: World, rule: str, optimizer: WorkloadOptimizer | None, seed: int) -> Ran:
     """Live through a world under one rule."""
+    return lived(world, rule, optimizer, seed)[0]
+
+
+def lived(
+    world: World, rule: str, optimizer: WorkloadOptimizer | None, seed: int
+) -> tuple[Ran, Ints]:
+    """Live through a world under one rule; return also the node of each job, -1 if refused."""
     work, rng = world.work, np.random.default_rng(seed)
     jobs = len(work.cores)
-    node_N = np.full(jobs, -1)
+    node_N, chosen_N = np.full(jobs, -1), np.full(jobs, -1)
     total_N, looks_N = np.zeros(jobs), np.zeros(jobs)
     ends: list[tuple[float, int]] = []
     refused = 0
@@ -120,15 +127,17 @@ def run(world: World, rule: str, optimizer: WorkloadOptimizer | None, seed: int)
             )
         else:
             node_N[job] = _ask(optimizer, world, state, job)
+        chosen_N[job] = node_N[job]
         heapq.heappush(ends, (float(world.end_N[job]), job))
         _look(world, node_N, total_N, looks_N)
     each_N = total_N[looks_N > 0] / looks_N[looks_N > 0]
-    return Ran(
+    ran = Ran(
         slowdown=float(each_N.mean()),
         p95=float(np.quantile(each_N, 0.95)),
         refused=refused,
         jobs=jobs,
     )
+    return ran, chosen_N
 
 
 def _look(world: World, node_N: Ints, total_N: Floats, looks_N: Floats) -> None:
