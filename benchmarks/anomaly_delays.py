@@ -95,12 +95,12 @@ def _moved(pod: Pod, name: str, logged: bool, history: int, span: int, scaled: b
     if logged:
         value = np.log(value + 0.05 * value.median() + 1e-9)
     usual = value.shift(span).rolling(history, min_periods=_LEAST_PAST).median()
-    moved = pd.Series((value - usual).rolling(span).mean())
+    moved_T = np.asarray((value - usual).rolling(span).mean())
     if scaled:
         away = (value - usual).abs().shift(span)
         deviation = 1.4826 * away.rolling(history, min_periods=_LEAST_PAST).median()
-        moved = moved / (deviation + 1e-3 * value.abs().median() + 1e-9)
-    return np.asarray(pd.Series(moved).fillna(0.0))
+        moved_T = moved_T / np.asarray(deviation + 1e-3 * value.abs().median() + 1e-9)
+    return np.nan_to_num(moved_T)
 
 
 def _most_found(pods: Sequence[Pod], rule: Rule) -> int:

@@ -164,7 +164,8 @@ class Timeline:
             asked_N = getattr(work, asked)[on_N]
             values[name] = (here_LN @ asked_N)[look_M] - asked_N[place_M]
         slow_M = slowdown(NodeState(**values), own)
-        return np.bincount(place_M, weights=slow_M, minlength=len(on_N))
+        total_N = np.bincount(place_M, weights=slow_M, minlength=len(on_N))
+        return np.asarray(total_N, dtype=np.float64)
 
     def _fits(self, host: int, looks_L: Ints, job: int) -> bool:
         on_N = np.flatnonzero(self._node_N == host)

@@ -51,7 +51,7 @@ class MetricReference:
         young_N = _young_score(self.change_G, own_N, changes(value_H, start), start)
         ratio = self.warm_G[-1] / max(self.young_G[-1], 1e-9)
         beyond_N = np.maximum(young_N - self.young_G[-1], 0) * ratio
-        return _read(self.young_G, self.warm_G, young_N) + beyond_N
+        return np.asarray(_read(self.young_G, self.warm_G, young_N) + beyond_N)
 
     def content(self) -> dict[str, list[float]]:
         """Return what `from_content` reads."""

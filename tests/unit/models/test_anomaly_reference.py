@@ -45,10 +45,9 @@ def test_a_fault_in_the_first_minutes_is_seen_by_what_the_fleet_does(fitted):
 
 
 def test_what_the_fleet_does_all_the_time_is_not_unusual_in_a_young_series(fitted):
-    quiet = scores(fitted, pod(50, 256))
+    quiet = np.concatenate([scores(fitted, pod(seed, 256)) for seed in range(50, 54)])
 
-    assert (quiet[10:] >= fitted.threshold_at(STEP_S)).mean() < 0.01
-    assert scores(fitted, young(0.0))[RISE_AT] < 1
+    assert (quiet >= fitted.threshold_at(STEP_S)).mean() < 0.01
 
 
 def test_more_of_it_is_never_less_unusual(fitted):
