@@ -93,14 +93,14 @@ def _rules(pods: Sequence[Pod]) -> Iterator[Rule]:
 def _moved(pod: Pod, name: str, logged: bool, history: int, span: int, scaled: bool) -> Floats:
     value = pod.frame[name].astype(np.float64).reset_index(drop=True).ffill()
     if logged:
-        value = np.log(value + 0.05 * value.median() + 1e-9)
+        value = pd.Series(np.log(np.asarray(value) + 0.05 * value.median() + 1e-9))
     usual = value.shift(span).rolling(history, min_periods=_LEAST_PAST).median()
     moved_T = np.asarray((value - usual).rolling(span).mean())
     if scaled:
         away = (value - usual).abs().shift(span)
         deviation = 1.4826 * away.rolling(history, min_periods=_LEAST_PAST).median()
         moved_T = moved_T / np.asarray(deviation + 1e-3 * value.abs().median() + 1e-9)
-    return np.nan_to_num(moved_T)
+    return np.asarray(np.nan_to_num(moved_T), dtype=np.float64)
 
 
 def _most_found(pods: Sequence[Pod], rule: Rule) -> int:
