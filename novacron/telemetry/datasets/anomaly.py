@@ -86,7 +86,8 @@ def adapt_nab_windows(data_dir: Path) -> Adapted:
 def adapt_nezha(data_dir: Path) -> Adapted:
     """Return the pods as node samples, one a minute.
 
-    Latencies are those a pod's clients saw. The published success rate is 0 in every row, also of
+    Latencies are those of the calls that a pod makes as a client: a delay behind one service shows
+    in the pods that call it. The published success rate is 0 in every row, also of
     pods that serve: it was not measured, and `error_ratio` stays null.
     """
     latencies = ["PodClientLatencyP95", "PodClientLatencyP99"]
