@@ -1,19 +1,23 @@
 """Anomaly detection beside its baselines: NAB, Nezha, injections, cost; `--quick` for a test run.
 
-`python -m benchmarks.anomaly` writes `results/anomaly.json`, its `.md` and the plots.
+`python -m benchmarks.anomaly` writes `results/anomaly.json`, its `.md` and the plots. Finished stages
+are kept in the runs folder and used again while code, data and sizes stay the same.
 """
 
 import argparse
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+import novacron
 from benchmarks.anomaly_counts import (
     OURS,
     Scale,
@@ -24,7 +28,8 @@ from benchmarks.anomaly_counts import (
     thresholds_of,
     to_metrics,
 )
-from benchmarks.anomaly_nezha import nezha_metrics
+from benchmarks.anomaly_delays import delay_metrics
+from benchmarks.anomaly_nezha import COLD, named, nezha_metrics, rule_metrics
 from benchmarks.anomaly_plots import plot_budget, plot_timeline
 from benchmarks.anomaly_report import write_anomaly_report
 from benchmarks.anomaly_sets import (
@@ -44,6 +49,7 @@ from benchmarks.results_format import (
     describe_versions,
     write_result,
 )
+from benchmarks.stages import Stages, stage_key
 from novacron.models.anomaly.baselines import BASELINES
 from novacron.models.anomaly.detector import WARM_DAYS, AnomalyDetector
 from novacron.models.anomaly.injections import INJECTION_KINDS
@@ -52,6 +58,7 @@ from novacron.models.anomaly.nab_score import PROFILES, Sweep, raw_score
 from novacron.models.anomaly.training import generated_normal
 from novacron.telemetry.datasets.files import DATA_DIR_VARIABLE, require_data_dir
 from novacron.telemetry.digest import data_sha256
+from ray_jobs.locations import runs_dir
 
 Floats = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -61,6 +68,9 @@ _GRACE_S: Final = 6 * 3600.0
 _VALIDATION_BUDGET: Final = 0.15
 _STRIDES: Final = {"random_cut_forest": 4}
 """Every so many series of the injections, for methods that cost ten times the others."""
+_ROOM: Final = Path(novacron.__file__).parent / "models" / "anomaly"
+Copy = tuple[int, Labelled]
+"""A series with an injected anomaly, and the seed it was made with."""
 _FOLDERS: Final = ("anom_nab", "anom_nezha", "vm_dc_aggregate", "vm_bitbrains")
 
 
@@ -68,9 +78,7 @@ FULL: Final = Scale(seeds=(7, 8, 9), baselines=tuple(BASELINES), nodes=3)
 QUICK: Final = Scale(seeds=(7,), baselines=("zscore",), nab_series=2, days=6, nodes=1, pods=3)
 
 
-def nab_metrics(
-    series: list[Labelled], method: str, seed: int
-) -> tuple[list[Metric], list[Floats]]:
+def nab_metrics(series: list[Labelled], method: str, seed: int) -> list[Metric]:
     """Score NAB by one method with one seed."""
     scores = [kept_surprise(method, one.value_T, one.day, seed) for one in series]
     judged = [s[one.ts_s >= one.judged[0]] for s, one in zip(scores, series, strict=True)]
@@ -114,7 +122,7 @@ def nab_metrics(
         metric.model_copy(update={"name": f"nab_{metric.name}"})
         for metric in to_metrics(counts, label, "at the best threshold", rng)
     ]
-    return metrics, scores
+    return metrics
 
 
 def validation_threshold(method: str, normal: Mapping[str, Floats], seed: int) -> float:
@@ -140,42 +148,45 @@ def validation_threshold(method: str, normal: Mapping[str, Floats], seed: int) -
     return lowest
 
 
-def injection_metrics(
-    data_dir: Path, scale: Scale
-) -> tuple[list[Metric], dict[str, tuple[list[Labelled], list[Floats]]]]:
-    """Set thresholds on other series or earlier halves, measure on injected copies.
-
-    Returns:
-        The metrics, and for every method the copies of the first seed that it scored.
-    """
+def injection_copies(data_dir: Path, scale: Scale) -> tuple[dict[str, Floats], list[Copy]]:
+    """Return the normal series that thresholds are set on, and the injected copies with seeds."""
     real = real_normal(data_dir)
     real = dict(sorted(real.items())[:2]) if scale.nab_series else real
     normal = generated_normal(201, days=scale.days, nodes=scale.nodes, step_s=STEP_S)
     normal |= {name: value_T[: len(value_T) // 2] for name, value_T in real.items()}
-    copies: list[tuple[int, Labelled]] = []
+    copies: list[Copy] = []
     for seed in scale.seeds:
         made = generated_normal(300 + seed, days=scale.days, nodes=scale.nodes, step_s=STEP_S)
         for series, share in ((made, 0.25), (real, 0.5)):
             copies += [(seed, one) for one in injected(series, seed, quiet_share=share)]
-    metrics = []
-    kept: dict[str, tuple[list[Labelled], list[Floats]]] = {}
-    for method in (OURS, *scale.baselines):
-        # The baselines get the copies of the first seed only: they are there to compare with.
-        own = [pair for pair in copies if method == OURS or pair[0] == scale.seeds[0]]
-        own = own[:: _STRIDES.get(method, 1)]
-        quiet = dict(sorted(normal.items())[:: _STRIDES.get(method, 1)])
-        threshold = validation_threshold(method, quiet, scale.seeds[0])
-        scores = [kept_surprise(method, one.value_T, one.day, seed) for seed, one in own]
-        judged = [one for _, one in own]
-        first = [place for place, (seed, _) in enumerate(own) if seed == scale.seeds[0]]
-        kept[method] = ([judged[place] for place in first], [scores[place] for place in first])
-        beside = f"threshold {threshold:.2f} from normal series"
-        metrics += _at_threshold(judged, scores, threshold, (method, beside), scale)
-        if method == OURS:
-            cold = AnomalyDetector().threshold
-            beside = f"threshold {cold:.2f} of a cold start"
-            metrics += _at_threshold(judged, scores, cold, (f"{OURS}_cold_start", beside), scale)
-    return metrics, kept
+    return normal, copies
+
+
+def copies_of(method: str, copies: Sequence[Copy], scale: Scale) -> list[Copy]:
+    """Return the copies that a method is measured on.
+
+    The baselines get those of the first seed only: they are there to compare with.
+    """
+    own = [pair for pair in copies if method == OURS or pair[0] == scale.seeds[0]]
+    return own[:: _STRIDES.get(method, 1)]
+
+
+def injection_metrics(
+    method: str, normal: Mapping[str, Floats], copies: Sequence[Copy], scale: Scale
+) -> list[Metric]:
+    """Set the threshold on other series or earlier halves, measure on injected copies."""
+    quiet = dict(sorted(normal.items())[:: _STRIDES.get(method, 1)])
+    threshold = validation_threshold(method, quiet, scale.seeds[0])
+    own = copies_of(method, copies, scale)
+    scores = [kept_surprise(method, one.value_T, one.day, seed) for seed, one in own]
+    judged = [one for _, one in own]
+    beside = f"threshold {threshold:.2f} from normal series"
+    metrics = _at_threshold(judged, scores, threshold, (method, beside), scale)
+    if method == OURS:
+        cold = AnomalyDetector().threshold
+        beside = f"threshold {cold:.2f} of a cold start"
+        metrics += _at_threshold(judged, scores, cold, (f"{OURS}_cold_start", beside), scale)
+    return metrics
 
 
 def _at_threshold(
@@ -240,17 +251,20 @@ def cost_metrics(series: Sequence[Labelled], scale: Scale) -> list[Metric]:
     return metrics
 
 
-def budget_curves_of(
-    kept: Mapping[str, tuple[Sequence[Labelled], Sequence[Floats]]], scale: Scale
-) -> dict[str, list[dict[str, Measure]]]:
-    """Return the measures of every method at thresholds, on the copies of the first seed."""
+def budget_curve(
+    method: str, copies: Sequence[Copy], scale: Scale
+) -> list[dict[str, dict[str, float]]]:
+    """Return the measures of a method at thresholds, on the copies of the first seed."""
     rng = np.random.default_rng(scale.seeds[0])
-    curves = {}
-    for name, (copies, scores) in kept.items():
-        grid = thresholds_of(scores)[::10]
-        counts_G = [counts_at(copies, scores, float(t), _GRACE_S) for t in grid]
-        curves[name] = [summarise(counts, rng) for counts in counts_G]
-    return curves
+    own = [pair for pair in copies_of(method, copies, scale) if pair[0] == scale.seeds[0]]
+    scores = [kept_surprise(method, one.value_T, one.day, seed) for seed, one in own]
+    counts_G = [
+        counts_at([one for _, one in own], scores, float(threshold), _GRACE_S)
+        for threshold in thresholds_of(scores)[::10]
+    ]
+    return [
+        {name: asdict(one) for name, one in summarise(counts, rng).items()} for counts in counts_G
+    ]
 
 
 NOTES: Final = (
@@ -275,42 +289,71 @@ NOTES: Final = (
 )
 
 
-def run(data_dir: Path, scale: Scale, results: Path) -> Path:
-    """Measure everything and write the results and the plots."""
+def measure(data_dir: Path, scale: Scale, stages: Stages) -> list[Metric]:
+    """Measure everything, stage by stage."""
+    seed, methods = scale.seeds[0], (OURS, *scale.baselines)
+
+    def kept(name: str, make: Callable[[], list[Metric]]) -> list[Metric]:
+        found = stages.get(name, lambda: [one.model_dump() for one in make()])
+        return [Metric.model_validate(one) for one in found]
+
     nab = load_nab(data_dir)[: scale.nab_series]
     metrics: list[Metric] = []
-    budget_curves: dict[str, list[Floats]] = {}
-    for method in (OURS, *scale.baselines):
-        for seed in scale.seeds if method == OURS else scale.seeds[:1]:
-            log.info("NAB %s seed %d", method, seed)
-            found, scores = nab_metrics(nab, method, seed)
-            metrics += found
-            budget_curves.setdefault(method, scores)
-    log.info("cost")
-    metrics += cost_metrics(nab[::3], scale)
-    log.info("Nezha")
+    for method in methods:
+        for one in scale.seeds if method == OURS else scale.seeds[:1]:
+            metrics += kept(f"nab-{method}-{one}", partial(nab_metrics, nab, method, one))
+    metrics += kept("cost", lambda: cost_metrics(nab[::3], scale))
     pods = load_nezha(data_dir)
     if scale.pods:
-        pods = [pod for day in sorted({p.day for p in pods}) for pod in pods if pod.day == day]
-        faulty = [pod for pod in pods if pod.events]
+        faulty = sorted((pod for pod in pods if pod.events), key=lambda pod: pod.day)
         pods = faulty[: scale.pods] + faulty[-scale.pods :]
-    metrics += nezha_metrics(pods, scale)
-    log.info("injections")
-    injected_metrics, kept = injection_metrics(data_dir, scale)
-    metrics += injected_metrics
+    for method in (OURS, COLD, *scale.baselines):
+        metrics += kept(f"nezha-{method}", partial(nezha_metrics, pods, method, seed))
+    metrics += kept("nezha-rule", lambda: rule_metrics(pods, seed))
+    metrics += kept("nezha-delays", lambda: named(delay_metrics(pods)))
+    normal, copies = injection_copies(data_dir, scale)
+    for method in methods:
+        metrics += kept(
+            f"injections-{method}", partial(injection_metrics, method, normal, copies, scale)
+        )
+    return metrics
+
+
+def draw(data_dir: Path, scale: Scale, stages: Stages, results: Path) -> None:
+    """Draw NAB's scores and what each method finds at each budget."""
+    nab = load_nab(data_dir)[: scale.nab_series]
+    scores = [kept_surprise(OURS, one.value_T, one.day, scale.seeds[0]) for one in nab]
+    plot_timeline(nab, scores, results / "anomaly_timeline.png")
+    _, copies = injection_copies(data_dir, scale)
+    curves = {
+        method: stages.get(f"budget-{method}", partial(budget_curve, method, copies, scale))
+        for method in (OURS, *scale.baselines)
+    }
+    found = {
+        method: [{name: Measure(**one) for name, one in point.items()} for point in points]
+        for method, points in curves.items()
+    }
+    plot_budget(found, results / "anomaly_budget.png")
+
+
+def run(data_dir: Path, scale: Scale, results: Path) -> Path:
+    """Measure everything and write the results and the plots."""
+    sha256 = data_sha256([data_dir / folder for folder in _FOLDERS])
+    code = [*sorted(_ROOM.glob("*.py")), *sorted(Path(__file__).parent.glob("anomaly*.py"))]
+    folder = runs_dir() / "bench-anomaly"
+    stages = Stages(folder, stage_key(scale, sha256, code), fresh=False)
     result = BenchmarkResult(
         theme=THEME,
         command="python -m benchmarks.anomaly" + (" --quick" if scale is QUICK else ""),
         seeds=scale.seeds,
-        data_sha256=data_sha256([data_dir / folder for folder in _FOLDERS]),
+        data_sha256=sha256,
         machine=describe_machine(),
         versions=describe_versions(["numpy", "scipy", "pandas"]),
-        metrics=tuple(metrics),
+        metrics=tuple(measure(data_dir, scale, stages)),
         notes=NOTES,
     )
     path = write_result(result, results)
-    plot_timeline(nab, budget_curves[OURS], results / "anomaly_timeline.png")
-    plot_budget(budget_curves_of(kept, scale), results / "anomaly_budget.png")
+    draw(data_dir, scale, stages, results)
     write_anomaly_report(result, results)
     return path
 

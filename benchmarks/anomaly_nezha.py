@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.anomaly_counts import OURS, Scale, kept_surprise, to_metrics
-from benchmarks.anomaly_delays import delay_metrics
+from benchmarks.anomaly_counts import OURS, kept_surprise, to_metrics
 from benchmarks.anomaly_sets import Pod
 from benchmarks.results_format import Metric
 from novacron.models.anomaly.config import EpisodeConfig
@@ -67,23 +66,16 @@ def references_of(train: Sequence[Pod], seed: int) -> References:
 
 
 def variants_of(
-    pods: Sequence[Pod], references: References, scale: Scale
-) -> dict[str, list[Variant]]:
-    """Return the variants of every method, the strictest last."""
-    seed = scale.seeds[0]
-    found: dict[str, list[Variant]] = {OURS: [], COLD: []}
-    for confirm, least, names in product(_CONFIRM, _LEAST, _CHOICES):
+    pods: Sequence[Pod], references: References, method: str, seed: int
+) -> list[Variant]:
+    """Return the variants of a method, the strictest last."""
+    ours = method in (OURS, COLD)
+    known = references if method == OURS else {}
+    found = []
+    for confirm, least, names in product(_CONFIRM, _LEAST, _CHOICES if ours else _CHOICES[:1]):
         label = f"{'+'.join(names)}, least change {least:g}, {confirm} in a row"
-        for method, known in ((OURS, references), (COLD, {})):
-            scores = [_score(pod, names, least, OURS, seed, known) for pod in pods]
-            found[method].append(Variant(label=label, confirm=confirm, score_PT=scores))
-    for method in scale.baselines:
-        for confirm, least in product(_CONFIRM, _LEAST):
-            label = f"cpu_ratio, least change {least:g}, {confirm} in a row"
-            scores = [_score(pod, ("cpu_ratio",), least, method, seed, {}) for pod in pods]
-            found.setdefault(method, []).append(
-                Variant(label=label, confirm=confirm, score_PT=scores)
-            )
+        scores = [_score(pod, names, least, OURS if ours else method, seed, known) for pod in pods]
+        found.append(Variant(label=label, confirm=confirm, score_PT=scores))
     return found
 
 
@@ -162,34 +154,33 @@ def choose(
     return variants[best[1]], good[best][len(good[best]) // 2]
 
 
-def nezha_metrics(pods: list[Pod], scale: Scale) -> list[Metric]:
+def nezha_metrics(pods: Sequence[Pod], method: str, seed: int) -> list[Metric]:
     """Choose on one day and measure on the other, both ways, and both test days together."""
-    rng = np.random.default_rng(scale.seeds[0])
-    days = sorted({pod.day for pod in pods})
+    rng = np.random.default_rng(seed)
     metrics = []
-    together: dict[str, list[tuple[EventCounts, EventCounts]]] = {}
-    for train_day in days:
+    together: list[EventCounts] = []
+    together_seen: list[EventCounts] = []
+    for train_day in sorted({pod.day for pod in pods}):
         train = [place for place, pod in enumerate(pods) if pod.day == train_day]
         test = [place for place, pod in enumerate(pods) if pod.day != train_day]
         tested = [pods[at] for at in test]
-        references = references_of([pods[at] for at in train], scale.seeds[0])
-        for method, variants in variants_of(pods, references, scale).items():
-            variant, threshold = choose([pods[at] for at in train], variants, train)
-            score_PT = [variant.score_PT[at] for at in test]
-            counts = nezha_counts(tested, score_PT, threshold, variant.confirm)
-            seen = _seen(tested, score_PT, threshold, variant.confirm)
-            together.setdefault(method, []).extend(zip(counts, seen, strict=True))
-            label = f"{method}/tested_on_{tested[0].day}"
-            beside = f"chosen on {train_day}: {variant.label}, threshold {threshold:.2f}"
-            found = to_metrics(counts, label, beside, rng)
-            found += _window_recall(seen, label, beside, rng)
-            found += _explained(tested, score_PT, variant, threshold, (label, beside), rng)
-            metrics += _named(found)
-    for method, pairs in together.items():
-        label, beside = f"{method}/both_test_days", "each chosen on the other day"
-        metrics += _named(to_metrics([one for one, _ in pairs], label, beside, rng))
-        metrics += _named(_window_recall([one for _, one in pairs], label, beside, rng))
-    return metrics + rule_metrics(pods, rng) + _named(delay_metrics(pods))
+        references = references_of([pods[at] for at in train], seed) if method == OURS else {}
+        variants = variants_of(pods, references, method, seed)
+        variant, threshold = choose([pods[at] for at in train], variants, train)
+        score_PT = [variant.score_PT[at] for at in test]
+        counts = nezha_counts(tested, score_PT, threshold, variant.confirm)
+        seen = _seen(tested, score_PT, threshold, variant.confirm)
+        together += counts
+        together_seen += seen
+        label = f"{method}/tested_on_{tested[0].day}"
+        beside = f"chosen on {train_day}: {variant.label}, threshold {threshold:.2f}"
+        metrics += to_metrics(counts, label, beside, rng)
+        metrics += _window_recall(seen, label, beside, rng)
+        metrics += _explained(tested, score_PT, variant, threshold, (label, beside), rng)
+    label, beside = f"{method}/both_test_days", "each chosen on the other day"
+    metrics += to_metrics(together, label, beside, rng)
+    metrics += _window_recall(together_seen, label, beside, rng)
+    return named(metrics)
 
 
 def _seen(
@@ -215,12 +206,13 @@ def _window_recall(
     return [recall.model_copy(update={"name": "window_recall"})]
 
 
-def rule_metrics(pods: Sequence[Pod], rng: np.random.Generator) -> list[Metric]:
+def rule_metrics(pods: Sequence[Pod], seed: int) -> list[Metric]:
     """Measure a rule made for these faults after a look at both days: what could be reached.
 
     CPU 30 points above the median of the last hour, two samples in a row; an episode ends after
     three minutes, so that faults of one pod eight minutes apart are told apart.
     """
+    rng = np.random.default_rng(seed)
     metrics = []
     for day in sorted({pod.day for pod in pods}):
         tested = [pod for pod in pods if pod.day == day]
@@ -228,7 +220,7 @@ def rule_metrics(pods: Sequence[Pod], rng: np.random.Generator) -> list[Metric]:
         counts = nezha_counts(tested, score_PT, _RULE_RISE, 2, quiet_h=0.05)
         beside = "made after a look at both days"
         metrics += to_metrics(counts, f"cpu_rule/tested_on_{day}", beside, rng)
-    return _named(metrics)
+    return named(metrics)
 
 
 def _rise(cpu_T: Floats) -> Floats:
@@ -236,7 +228,8 @@ def _rise(cpu_T: Floats) -> Floats:
     return np.asarray((cpu_T - usual).fillna(0.0))
 
 
-def _named(metrics: Sequence[Metric]) -> list[Metric]:
+def named(metrics: Sequence[Metric]) -> list[Metric]:
+    """Return the metrics under the names of this part."""
     return [one.model_copy(update={"name": f"nezha_{one.name}"}) for one in metrics]
 
 

@@ -6,8 +6,6 @@ reused while code, data and sizes stay the same; `--fresh` measures everything a
 """
 
 import argparse
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -47,6 +45,7 @@ from benchmarks.results_format import (
     render_markdown,
     write_result,
 )
+from benchmarks.stages import Stages, stage_key
 from novacron.models.metrics import group_ratio
 from novacron.models.placement.bundle_files import load_models, save_models
 from novacron.models.placement.config import (
@@ -145,34 +144,6 @@ PACKING_CODE: Final = (
     *("ages", "arrivals", "audit", "checker", "history", "lifetimes", "packing"),
     *("power", "replay", "scoring", "training", "workload"),
 )
-
-
-class Stages:
-    """Results of finished stages, kept as JSON under a key of code, data and sizes."""
-
-    def __init__(self, folder: Path, key: str, *, fresh: bool) -> None:
-        self.folder = folder / key
-        if fresh:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, measure: Callable[[], Any]) -> Any:
-        """Return a stage's result, measured now or before."""
-        path = self.folder / f"{name}.json"
-        if not path.exists():
-            log.info("measuring %s", name)
-            draft = path.with_suffix(".tmp")
-            draft.write_text(json.dumps(measure()))
-            draft.replace(path)
-        return json.loads(path.read_text())
-
-
-def stage_key(amounts: object, data: str, paths: Sequence[Path]) -> str:
-    """Return a key that changes with the sizes, the data and the code."""
-    digest = hashlib.sha256(f"{data} {amounts}".encode())
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def both_stages(

@@ -24,7 +24,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.placement import ROOT, Stages, stage_key
 from benchmarks.placement_contention import OVERCOMMIT, World, draw_world, lived
 from benchmarks.results_format import (
     RESULTS_DIR,
@@ -35,6 +34,7 @@ from benchmarks.results_format import (
     render_markdown,
     write_result,
 )
+from benchmarks.stages import Stages, stage_key
 from novacron.models.metrics import group_ratio
 from novacron.models.placement.contention import NodeState, slowdown
 from novacron.models.placement.training import sizes_of
@@ -53,7 +53,7 @@ _DEMANDS: Final = {
     "promised_cores": "cores",
 }
 _ROUNDING: Final = 1e-9
-log = logging.getLogger(__name__)
+ROOT: Final = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
