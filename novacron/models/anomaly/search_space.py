@@ -14,7 +14,7 @@ SPACE: Final = SearchSpace(
     parameters=(
         IntParameter(
             name="forest.trees",
-            default=64,
+            default=96,
             low=16,
             high=256,
             log=True,
@@ -22,7 +22,7 @@ SPACE: Final = SearchSpace(
         ),
         IntParameter(
             name="forest.subspace_trees",
-            default=16,
+            default=32,
             low=4,
             high=64,
             log=True,
