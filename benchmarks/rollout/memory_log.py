@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.results_format import Metric
 from benchmarks.rollout.memory_children import LOG, NOW, make_entry
-from benchmarks.rollout.memory_streaming import child, last_number, read_numbers, spread
+from benchmarks.rollout.memory_streaming import child, last_number, read_numbers
 from novacron.models.base import TensorSpec
 from novacron.models.tensor_checks import check_tensors
 from novacron.monitoring.predictions.config import PredictionLogConfig
@@ -29,6 +29,10 @@ from serve_apps.messages import InferAnswer, InferRequest
 from serve_apps.metrics import MemoryMetrics, ServingMetrics, Timing
 from serve_apps.prediction_log.recorder import LogRecorder
 
+_ANSWERS: Final = 100
+_WARM_PAIRS: Final = 5
+_PAIRS_A_BLOCK: Final = 10
+_BLOCK_ROWS: Final = 1_000
 _STALL_S: Final = 1.0
 _BLOCKED_S: Final = 0.1
 """An answer that waited for the disk would have waited as long as that stalls; a busy machine takes
@@ -40,11 +44,9 @@ BIG: Final = PredictionLogConfig(
 
 def measure_log(seed: int = 1, *, quick: bool = False) -> list[Metric]:
     """Return every row about the prediction log."""
-    repeats = 3 if quick else 15
-    answers = 500 if quick else 4_000
     return [
-        *asyncio.run(_costs(repeats, answers)),
-        *_stalls(seed, answers),
+        *asyncio.run(_costs(10 if quick else 200)),
+        *_stalls(seed, 500 if quick else 4_000),
         *_kills(seed, 2 if quick else 10),
     ]
 
@@ -104,8 +106,8 @@ class _Codec:
         return b""
 
 
-async def _costs(repeats: int, answers: int) -> list[Metric]:
-    """Time answers through the data plane with and without a log, turn by turn."""
+async def _costs(pairs: int) -> list[Metric]:
+    """Time answers through the data plane with and without a log, a hundred each, turn by turn."""
     rng = np.random.default_rng(0)
     requests = [
         InferRequest(tensors={"bandwidth_mbps": rng.gamma(2.0, 20.0, (1, 96))}) for _ in range(256)
@@ -113,57 +115,98 @@ async def _costs(repeats: int, answers: int) -> list[Metric]:
     serving = ServingMetrics(MemoryMetrics(), flush_s=0.5)
     host = ModelHost(_Store(), ["bandwidth"], BatchingConfig())
     await host.load()
-    alone, on_loop, whole, ratios = [], [], [], []
+    alone, added, without = [], [], []
     with TemporaryDirectory() as folder:
         log = PredictionWriter(Path(folder), BIG, now=lambda: NOW)
         plain = DataPlane(host, LimitsConfig(), serving)
         logged = DataPlane(host, LimitsConfig(), serving, recorder=LogRecorder(log))
-        for plane in (plain, logged):
-            await _ask(plane, requests, answers)
-        log.flush()
-        for _ in range(repeats):
-            alone.append(_call_us(logged, requests, answers))
-            log.flush()
-            without_s = await _ask(plain, requests, answers)
-            with_s = await _ask(logged, requests, answers)
-            began_s = time.process_time()
-            log.flush()
-            written_s = time.process_time() - began_s
-            on_loop.append((with_s - without_s) / answers * 1e6)
-            whole.append((with_s - without_s + written_s) / answers * 1e6)
-            ratios.append((with_s + written_s) / without_s)
+        for pair in range(pairs + _WARM_PAIRS):
+            # In turns who is first, and blocks of the size that is written under load.
+            order = (plain, logged) if pair % 2 else (logged, plain)
+            took_us = {plane: await _ask_us(plane, requests) for plane in order}
+            without_us, with_us = took_us[plain], took_us[logged]
+            call_us = _call_us(logged, requests)
+            if pair % _PAIRS_A_BLOCK == 0:
+                log.flush()
+            if pair >= _WARM_PAIRS:
+                added.append(with_us - without_us)
+                without.append(without_us)
+                alone.append(call_us)
         log.close()
     await host.drain()
     beside = "the same answers without a log"
     return [
-        spread("log_us_per_answer", "the_call_alone", alone, "no call; goal 5"),
-        spread("log_us_per_answer", "on_the_event_loop", on_loop, f"{beside}; goal 5"),
-        spread("log_us_per_answer", "with_writing_blocks", whole, beside),
-        spread("log_cpu_ratio", "data_plane_without_codec_and_model", ratios, beside),
+        _median("log_us_per_answer", "the_call_alone", alone, "no call; goal 5"),
+        _median("log_us_per_answer", "on_the_event_loop", added, f"{beside}; goal 5"),
+        block := _block_cost(pairs),
+        Metric(
+            name="log_cpu_ratio",
+            set="data_plane_without_codec_and_model",
+            value=1 + float((np.median(added) + block.value) / np.median(without)),
+            n=len(without),
+            baseline=f"{beside}: {np.median(without):.0f} us each",
+        ),
     ]
 
 
-def _call_us(plane: DataPlane, requests: list[InferRequest], answers: int) -> float:
+def _block_cost(pairs: int) -> Metric:
+    """Time the writing of whole blocks, of the size that is written under load."""
+    rng = np.random.default_rng(1)
+    costs = []
+    with TemporaryDirectory() as folder:
+        log = PredictionWriter(Path(folder), BIG, now=lambda: NOW)
+        for _ in range(max(2, pairs // 40)):
+            for turn in range(_BLOCK_ROWS):
+                log.record(make_entry(log, rng, float(turn)))
+            began_s = time.process_time()
+            log.flush()
+            costs.append((time.process_time() - began_s) / _BLOCK_ROWS * 1e6)
+        log.close()
+    return _median(
+        "log_block_us_per_row",
+        f"blocks_of_{_BLOCK_ROWS}",
+        costs,
+        "none: CPU of the log's own thread",
+    )
+
+
+def _median(name: str, where: str, values: list[float], baseline: str) -> Metric:
+    """Return the median with the interval that resampling the values gives it."""
+    rng = np.random.default_rng(0)
+    drawn = np.median(rng.choice(values, (1_000, len(values))), axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Metric(
+        name=name,
+        set=where,
+        value=float(np.median(values)),
+        lo=float(low),
+        hi=float(high),
+        n=len(values),
+        baseline=baseline,
+    )
+
+
+def _call_us(plane: DataPlane, requests: list[InferRequest]) -> float:
     """Return the microseconds of the thread that one id and one record take."""
     recorder, served = plane.recorder, plane.host.get("bandwidth")
     assert recorder is not None  # noqa: S101
     timing = Timing(decode_s=1e-4, queue_s=0.0, predict_s=1e-3, encode_s=1e-4)
     tensors = served.model.predict(served.model.prepare(requests[0].tensors))
     began_s = time.thread_time()
-    for turn in range(answers):
+    for turn in range(_ANSWERS):
         name = recorder.new_id()
         answer = InferAnswer(
             model_name="bandwidth", model_version="1", tensors=tensors, prediction_id=name
         )
         recorder.record(served, requests[turn % len(requests)], answer, timing)
-    return (time.thread_time() - began_s) / answers * 1e6
+    return (time.thread_time() - began_s) / _ANSWERS * 1e6
 
 
-async def _ask(plane: DataPlane, requests: list[InferRequest], answers: int) -> float:
+async def _ask_us(plane: DataPlane, requests: list[InferRequest]) -> float:
     began_s = time.process_time()
-    for turn in range(answers):
+    for turn in range(_ANSWERS):
         await plane.infer("bandwidth", None, b"", _Codec(requests[turn % len(requests)]))
-    return time.process_time() - began_s
+    return (time.process_time() - began_s) / _ANSWERS * 1e6
 
 
 def _stalls(seed: int, answers: int) -> list[Metric]:
@@ -235,8 +278,8 @@ def _kills(seed: int, kills: int) -> list[Metric]:
             set="largest",
             value=float(max(missing)),
             n=kills,
-            baseline=f"one unflushed block: {LOG.block_rows} rows or what comes while one is "
-            "written",
+            baseline="what came since the last block: the one being written, and what waits; "
+            f"a block is begun every {LOG.block_rows} rows or {LOG.block_interval_s:g} s",
         ),
         Metric(
             name="log_rows_lost_told_wrong",

@@ -16,7 +16,8 @@ from benchmarks.results_format import Metric
 
 CATALOGUE: Final[dict[str, str]] = {
     "simulated": "benchmarks.rollout.simulated:measure",
-    "memory": "benchmarks.rollout.memory:measure",
+    "live_samples": "benchmarks.rollout.memory:measure_samples",
+    "prediction_log": "benchmarks.rollout.memory:measure_predictions",
     "updates": "benchmarks.rollout.updates:measure",
     "killed": "benchmarks.rollout.killed:measure",
     "canaries": "benchmarks.rollout.canaries:measure",

@@ -11,7 +11,8 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -66,8 +67,12 @@ class PredictionWriter:
         self._rng = rng or random.Random()
         self._write_block = write
         self._sequence = 0
+        self._block_rows = self.config.block_rows
+        self._max_rows, self._max_bytes = self.config.max_buffer_rows, self.config.max_buffer_bytes
         self._buffer: deque[Entry] = deque()
         self._in_work: list[Entry] = []
+        self._stuck: _Block | None = None
+        """Made already, and refused by the disk."""
         # Each number has one thread that changes it, so that no lock is needed: the buffer holds
         # their difference.
         self._added_bytes = self._gone_bytes = 0
@@ -92,18 +97,17 @@ class PredictionWriter:
 
     def record(self, entry: Entry) -> bool:
         """Take an answer over; return False where it was dropped because the buffer is full."""
-        n_bytes = entry.weight_bytes
-        waiting = self._counts.recorded - self._gone_rows
-        if (
-            waiting + entry.n_rows > self.config.max_buffer_rows
-            or self._added_bytes - self._gone_bytes + n_bytes > self.config.max_buffer_bytes
-        ):
-            self.refused_rows += entry.n_rows
+        # Every answer passes here: settings and fields are read once.
+        n_rows = entry.n_rows
+        waiting = self._counts.recorded - self._gone_rows + n_rows
+        added_bytes = self._added_bytes + entry.weight_bytes
+        if waiting > self._max_rows or added_bytes - self._gone_bytes > self._max_bytes:
+            self.refused_rows += n_rows
             return False
-        self._added_bytes += n_bytes
-        self._counts.add_recorded(entry.n_rows)
+        self._added_bytes = added_bytes
+        self._counts.add_recorded(n_rows)
         self._buffer.append(entry)
-        if waiting >= self.config.block_rows:
+        if waiting > self._block_rows:
             self._wake.set()
         return True
 
@@ -132,7 +136,9 @@ class PredictionWriter:
         asked = parse_id(prediction_id)
         if asked is None or asked.writer != self.writer:
             return None
-        for entry in (*tuple(self._buffer), *tuple(self._in_work)):
+        stuck = self._stuck
+        refused = [] if stuck is None else stuck.entries
+        for entry in (*tuple(self._buffer), *tuple(self._in_work), *refused):
             if entry.prediction_id == asked.answer and entry.role != SHADOW:
                 return known_of(entry, asked.row or 0) if asked.fits(entry.n_rows) else None
         return None
@@ -200,31 +206,49 @@ class PredictionWriter:
         self._open_error = error
 
     def _write_waiting(self) -> None:
-        left: list[Entry] = []
-        error = ""
-        for group in group_entries(self._in_work):
-            n_rows = sum(entry.n_rows for entry in group)
+        had_work = bool(self._in_work) or self._stuck is not None
+        error = "" if self._stuck is None else self._try(self._stuck)
+        groups = [] if error else group_entries(self._in_work)
+        for done, group in enumerate(groups, start=1):
             try:
-                self._write(group)
-            except OSError as cause:
-                error = f"{type(cause).__name__}: {cause}"
-                left.extend(group)
-                continue
+                block = self._build(group)
             except Exception:
                 # What cannot be put into a table now cannot be later.
-                logger.exception("%d rows of %s cannot be written", n_rows, group[0].model)
-                self._counts.add_dropped(n_rows)
-            else:
-                self._counts.add_written(n_rows)
-            self._gone_rows += n_rows
-            self._gone_bytes += sum(entry.weight_bytes for entry in group)
+                logger.exception("%d rows of %s fit no table", _rows(group), group[0].model)
+                self._counts.add_dropped(_rows(group))
+                self._forget(group)
+                continue
+            error = self._try(block)
+            if error:
+                # The disk refuses: the others are left as they are, which costs nothing.
+                self._in_work = [entry for left in groups[done:] for entry in left]
+                break
+        else:
+            if not error:
+                self._in_work = []
         if error and error != self._write_error:
             logger.error("the prediction log cannot be written: %s", error)
-        if error or self._in_work:
+        if had_work:
             self._write_error = error
-        self._in_work = left
 
-    def _write(self, group: list[Entry]) -> None:
+    def _try(self, block: "_Block") -> str:
+        """Write a block; return why it could not be written, and keep it then."""
+        try:
+            self._write_block(self.directory, block.file, block.table, fsync=self.config.fsync)
+        except OSError as cause:
+            self._stuck = block
+            return f"{type(cause).__name__}: {cause}"
+        self._counts.add_written(_rows(block.entries))
+        self._forget(block.entries)
+        self._stuck = None
+        return ""
+
+    def _forget(self, entries: Sequence[Entry]) -> None:
+        """Give their room in the buffer back."""
+        self._gone_rows += _rows(entries)
+        self._gone_bytes += sum(entry.weight_bytes for entry in entries)
+
+    def _build(self, group: list[Entry]) -> "_Block":
         pieces = []
         for start in range(0, len(group), _PIECE_ENTRIES):
             piece = group[start : start + _PIECE_ENTRIES]
@@ -237,10 +261,8 @@ class PredictionWriter:
                     breathe=lambda: time.sleep(_BREATH_S),
                 )
             )
-        table = pa.concat_tables(pieces, promote_options="default")
-        del pieces
         numbers = [parsed.sequence for entry in group if (parsed := parse_id(entry.prediction_id))]
-        block = BlockFile(
+        file = BlockFile(
             path=self.directory,
             model=group[0].model,
             day=day_of(group[0].made_at_us),
@@ -249,7 +271,7 @@ class PredictionWriter:
             last=max(numbers),
             block=self._counts.blocks,
         )
-        self._write_block(self.directory, block, table, fsync=self.config.fsync)
+        return _Block(group, pa.concat_tables(pieces, promote_options="default"), file)
 
     def _tidy(self) -> None:
         try:
@@ -264,3 +286,16 @@ class PredictionWriter:
             )
         except OSError:
             logger.exception("old predictions could not be removed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Entries as a table, and the file that it becomes."""
+
+    entries: list[Entry]
+    table: pa.Table
+    file: BlockFile
+
+
+def _rows(entries: Sequence[Entry]) -> int:
+    return sum(entry.n_rows for entry in entries)

@@ -1,12 +1,13 @@
 """The quick form of what a replica remembers, measured: every row is there, and what must hold holds."""
 
-from benchmarks.rollout.memory import measure
+from benchmarks.rollout.memory import measure_predictions, measure_samples
 from benchmarks.rollout.parts import Bench
 
 
 def test_the_quick_benchmark_measures_every_row_and_the_musts_hold(tmp_path):
-    found = measure(Bench(work=tmp_path, quick=True, say=lambda _: None))
-    rows = {(row.name, row.set): row.value for row in found.metrics}
+    bench = Bench(work=tmp_path, quick=True, say=lambda _: None)
+    found = [*measure_samples(bench).metrics, *measure_predictions(bench).metrics]
+    rows = {(row.name, row.set): row.value for row in found}
 
     for where in (
         "replica_open_all_along",
