@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import orjson
 
+from novacron.errors import ConfigError
 from serve_apps.settings.access import AuditConfig
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ class AuditLog:
         now: The time.
         on_lost: Called with the number of lines that could not be written.
         process: Tells this process' files from others'; by default its number.
+
+    Raises:
+        ConfigError: The folder cannot be made or written to.
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class AuditLog:
         self._thread: threading.Thread | None = None
         self._lost = 0
         if config.dir is not None:
-            config.dir.mkdir(parents=True, exist_ok=True)
+            _make_folder(config.dir)
 
     @property
     def wants_predictions(self) -> bool:
@@ -151,6 +155,20 @@ class AuditLog:
 
     def _next_number(self, older: list[Path]) -> int:
         return int(older[-1].name.split(".")[-2]) + 1 if older else 1
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError as cause:
+        raise ConfigError(
+            field="access.audit.dir", got=str(cause), expected="a folder that can be made"
+        ) from cause
+    if not writable:
+        raise ConfigError(
+            field="access.audit.dir", got=str(folder), expected="a folder that can be written to"
+        )
 
 
 def _fields(entry: Entry) -> dict[str, Any]:

@@ -21,6 +21,12 @@ def _check_address(value: str) -> str:
     return value
 
 
+def _check_absolute(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError(f"{value} is not absolute")
+    return value
+
+
 class RateConfig(Settings):
     """How often one caller may ask, in each replica."""
 
@@ -81,8 +87,9 @@ class JwtConfig(Settings):
 class AuditConfig(Settings):
     """The audit log: who asked what, and what became of it."""
 
-    dir: Path | None = None
-    """Folder of the log, one file for each replica; none: no log."""
+    dir: Annotated[Path, AfterValidator(_check_absolute)] | None = None
+    """Folder of the log, absolute, since replicas work in folders of their own; one file for each
+    of them. None: no log."""
     predictions: bool = False
     """Whether answered predictions are written too; refusals and changes always are."""
     max_bytes: int = Field(default=16 * 2**20, ge=4096)

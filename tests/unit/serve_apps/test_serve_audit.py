@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
+from pydantic import ValidationError
 from serving_fakes import MeanModel, build_service, infer_document
 from test_serve_grpc import RAW, Context
 
+from novacron.errors import ConfigError
 from serve_apps.access.audit import AuditLog, Entry
 from serve_apps.access.desk import Desk
 from serve_apps.access.guard import Guard
@@ -193,3 +195,12 @@ async def test_health_is_never_written(tmp_path):
     desk.audit.close()
 
     assert lines_of(tmp_path / "audit") == []
+
+
+def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ConfigError, match=r"access\.audit\.dir"):
+        AuditLog(AuditConfig(dir=tmp_path / "file" / "audit"))
+    with pytest.raises(ValidationError, match="absolute"):
+        AuditConfig(dir="audit")
