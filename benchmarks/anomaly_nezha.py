@@ -71,12 +71,22 @@ def variants_of(
     """Return the variants of a method, the strictest last."""
     ours = method in (OURS, COLD)
     known = references if method == OURS else {}
-    found = []
-    for confirm, least, names in product(_CONFIRM, _LEAST, _CHOICES if ours else _CHOICES[:1]):
-        label = f"{'+'.join(names)}, least change {least:g}, {confirm} in a row"
-        scores = [_score(pod, names, least, OURS if ours else method, seed, known) for pod in pods]
-        found.append(Variant(label=label, confirm=confirm, score_PT=scores))
-    return found
+    scored = [
+        (
+            names,
+            least,
+            [_score(pod, names, least, OURS if ours else method, seed, known) for pod in pods],
+        )
+        for least, names in product(_LEAST, _CHOICES if ours else _CHOICES[:1])
+    ]
+    return [
+        Variant(
+            label=f"{'+'.join(names)}, least change {least:g}, {confirm} in a row",
+            confirm=confirm,
+            score_PT=score_PT,
+        )
+        for confirm, (names, least, score_PT) in product(_CONFIRM, scored)
+    ]
 
 
 def _score(

@@ -65,7 +65,14 @@ def _sections(directory: Path) -> list[Section]:
                 ),
             ),
         ),
-        Section(title="Nezha", metrics=tuple(f"nezha_{name}" for name in _MEASURES)),
+        Section(
+            title="Nezha",
+            metrics=(
+                "nezha_window_recall",
+                *(f"nezha_{name}" for name in _MEASURES),
+                "nezha_delays_found_by_best_rule",
+            ),
+        ),
         Section(title="Cost", metrics=("cpu_us_per_sample",)),
     ]
 

@@ -26,7 +26,7 @@ LEAST_STARTS: Final = 8
 """A metric seen in fewer starts than this gets no law."""
 _FLEET_SAMPLES: Final = 64
 """The fleet counts as much as so many samples of the metric's own past."""
-_MOST_STARTS: Final = 400
+_MOST_STARTS: Final = 200
 _STEPS_PER_DECADE: Final = 20
 
 
