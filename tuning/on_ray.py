@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import ray
 import threadpoolctl
@@ -126,7 +126,20 @@ def run_on_ray(
         tuner.fit()
 
 
-class _PlanSearcher(Searcher):
+class _DriverOnly:
+    """A part of the driver. Tune pickles its driver for a restore that is never asked for.
+
+    What such a part holds, a database's connection or a terminal, stays where it is.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _PlanSearcher(_DriverOnly, Searcher):
     """Passes a plan's trials to Tune. It keeps no state: the journal does."""
 
     def __init__(self, plan: Plan, space: SearchSpace) -> None:
@@ -151,7 +164,7 @@ class _PlanSearcher(Searcher):
         pass
 
 
-class _Ends(tune.Callback):
+class _Ends(_DriverOnly, tune.Callback):
     """Writes down what only the driver knows: trials given up, trials whose workers died."""
 
     def __init__(self, plan: Plan, journal: Journal, watch: Watch) -> None:
@@ -189,7 +202,7 @@ class _Ends(tune.Callback):
         self._watch.on_end(record)
 
 
-class _StopAll(tune.Stopper):
+class _StopAll(_DriverOnly, tune.Stopper):
     """Ends the whole run when it is time."""
 
     def __init__(self, watch: Watch) -> None:

@@ -29,12 +29,13 @@ def notes(tmp_path):
 def start(cluster, tmp_path, notes):
     """Start a search as a process of its own, on the shared cluster."""
 
-    def run(objective, *options):
-        env = os.environ | cluster.state.client_env()
+    def run(objective, *options, track=False):
+        env = os.environ | cluster.state.client_env() | {"NOVACRON_RUNS_DIR": str(tmp_path)}
+        options += () if track else ("--no-track",)
         env |= {"TOY_NOTES": str(notes)}
         return subprocess.Popen(
             [sys.executable, "-m", "tuning.search", "--model", f"tests.toy_objective:{objective}",
-             "--storage", str(tmp_path / "tune"), "--no-track", "--data", "generator", *options],
+             "--storage", str(tmp_path / "tune"), "--data", "generator", *options],
             env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -98,7 +99,7 @@ def test_a_population_copies_its_better_half_and_ends_whole(start, notes, tmp_pa
 
 
 def test_ctrl_c_on_a_terminal_leaves_what_was_found(start, tmp_path):
-    process = start("SLOW", "--trials", "40", "--seeds", "1")
+    process = start("SLOW", "--trials", "40", "--seeds", "1", track=True)
     wait_for(lambda: len(list(tmp_path.glob("tune/*/trials/*/ended.json"))) >= 3, process)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=90)
@@ -108,6 +109,7 @@ def test_ctrl_c_on_a_terminal_leaves_what_was_found(start, tmp_path):
     assert answer["status"] == "interrupted"
     assert answer["best_so_far"] is not None
     assert list(tmp_path.glob("tune/*/best_so_far.yaml"))
+    assert len(list(tmp_path.glob("tune/*/trials/*/tracked.json"))) >= 3
 
 
 def test_a_search_runs_as_a_job_and_its_lines_arrive(cluster, tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """Journal, sampler, plan, stopping rules and PBT's changes, without Ray and without a fit."""
 
+import copy
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
 import threadpoolctl
+from ray import cloudpickle, tune
 from toy_objective import POPULATION, SPACE, TOY, WHOLE, distance
 
 from novacron.errors import ConfigError
@@ -13,7 +16,8 @@ from tuning import on_ray
 from tuning.attempt import Parent, Saving, attempt
 from tuning.journal import Journal, Record, Report, Spec
 from tuning.objective import Metric, TrialStopped
-from tuning.plan import ListPlan, SearchPlan, Spending
+from tuning.plan import ListPlan, SearchPlan, Spending, Watch
+from tuning.progress import Silent
 from tuning.sampler import Sampler
 from tuning.scores import GroupScores
 from tuning.stopping import (
@@ -302,6 +306,37 @@ def test_a_trial_keeps_every_numeric_library_to_its_threads(monkeypatch):
         assert os.environ["OMP_NUM_THREADS"] == "1"
         assert found
         assert {one["num_threads"] for one in found} == {1}
+
+
+class Unpicklable(Silent):
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, *_):
+        return False
+
+
+def test_what_the_driver_holds_need_not_be_pickled_for_tune(journal, tmp_path):
+    plan = ListPlan(journal, [])
+    plan.lock = threading.Lock()
+    watch = Watch(should_stop=Unpicklable(), on_end=Unpicklable())
+    parts = [
+        on_ray._PlanSearcher(plan, SPACE),
+        on_ray._Ends(plan, journal, watch),
+        on_ray._StopAll(watch),
+    ]
+
+    for part in parts:
+        assert cloudpickle.dumps(part)
+        assert copy.deepcopy(part) is part
+
+    tune.Tuner(
+        len,
+        tune_config=tune.TuneConfig(search_alg=parts[0]),
+        run_config=tune.RunConfig(
+            name="x", storage_path=str(tmp_path), callbacks=[parts[1]], stop=parts[2]
+        ),
+    )
 
 
 # --- stopping -----------------------------------------------------------------------------
