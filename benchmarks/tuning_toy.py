@@ -98,3 +98,4 @@ def _note(log: str, trial: Trial, step: int) -> None:
 
 OBJECTIVE: Final = ToyObjective(step_s=1.0)
 FAST: Final = ToyObjective(step_s=0.0)
+TEN_SECONDS: Final = ToyObjective(step_s=10.0 / STEPS)
