@@ -89,6 +89,11 @@ def gain_metrics(one: GainResult) -> list[Metric]:
     beside = {
         "gain_over_default": (one.over_default, f"default {one.default:.4g} {one.metric}"),
         "gain_over_random_search": (one.over_random, f"random search {one.random:.4g}"),
+        "delivered_gain_over_default": (one.delivered_over_default, "default, where none is sure"),
+        "delivered_gain_over_random_search": (
+            one.delivered_over_random,
+            "random search, after the same choice",
+        ),
         "random_search_gain_over_default": (
             one.random_over_default,
             f"default {one.default:.4g}",
@@ -172,6 +177,9 @@ def _notes(gains: Sequence[GainResult], missing: Sequence[str]) -> tuple[str, ..
         "Gains are on the untouched block, relative to the default's value there, above 0 is "
         "better; intervals resample whole groups, the same for both settings of a pair. They say "
         "nothing of other seeds of the search.",
+        "gain_...: the best confirmed setting of each search, whatever it is worth. delivered_...: "
+        "after the choice that the product makes, a setting only where its gain on this block is "
+        "sure, else the default; the block has then been chosen on.",
         "Random search trains every setting whole and gets at least the CPU time of the other; "
         "both confirm two finalists over two seeds and start from the default.",
         "Exhaustive training: full trainings of random settings until one is as good on the search "

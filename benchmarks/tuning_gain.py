@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.tuning_listening import CPU_FILE, CpuListener, Unheard, cpu_of
 from novacron.models.search_space import Values
 from tuning.catalog import objective_of
 from tuning.choice import scores_of
@@ -27,7 +28,6 @@ from tuning.search import data_folder
 from tuning.spaces import stored
 from tuning.study import SearchOutcome, run_search
 
-CPU_FILE: Final = "cpu_s.jsonl"
 _DRAW_SEED: Final = 5
 _CONTROL_STREAM: Final = 77
 
@@ -78,6 +78,10 @@ class GainResult:
     over_random: Figure
     random_over_default: Figure
     """Relative to the value of the default; above 0 is better."""
+    delivered_over_default: Figure
+    delivered_over_random: Figure
+    """The same of what the searches deliver: a setting whose gain over the default on this block is
+    sure, else the default. The block has then been chosen on, by both alike."""
     is_chosen: bool
     """Whether the search took the setting: its gain over the default is sure."""
     reason: str
@@ -97,36 +101,6 @@ class GainResult:
     folder: str = ""
 
 
-class CpuListener:
-    """Keeps the CPU seconds of each search trial in a file, over all runs of a search."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._last = time.process_time()
-
-    def phase(self, name: str, *, total: int, done: int, parallel: int) -> None:
-        """Begin to count."""
-        del total, done, parallel
-        self.said(name)
-        self._last = time.process_time()
-
-    def ended(self, record: Record, left_s: float | None) -> None:
-        """Note what a trial took."""
-        del left_s
-        now = time.process_time()
-        row = {"id": record.spec.id, "cpu_s": round(now - self._last, 3)}
-        self._last = now
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
-        self.said(f"{record.spec.id} {record.state} {row['cpu_s']} s {shown}")
-
-    def said(self, text: str) -> None:
-        """Show that it is alive."""
-        os.write(2, f"{text}\n".encode())
-
-
 def measure_gain(plan: GainPlan, room: Path) -> GainResult:
     """Search, search at random at the same cost, and compare both with the default.
 
@@ -140,13 +114,14 @@ def measure_gain(plan: GainPlan, room: Path) -> GainResult:
     cpu = room / f"tpe-{prepared.sha256[-12:]}-{CPU_FILE}"
     found = run_search(request, CpuListener(cpu))
     _go_on_only_if_finished(found)
-    searched = _Searched(objective, found, _cpu_of(cpu))
+    searched = _Searched(objective, found, cpu_of(cpu))
     metric = objective.metrics[0]
     runs = Runs(objective, prepared, room / f"random-{prepared.sha256[-12:]}.jsonl")
     control = run_control(plan, runs, searched, metric)
     default = _untouched(searched, runs, plan, 0)
     found_scores = _untouched(searched, runs, plan, searched.winner)
     random_scores = control.untouched or default
+    delivered = delivered_by(found_scores, default, metric)
     hits, trainings, exhaustive_s = _exhaustive(control, searched, metric)
     return GainResult(
         name=plan.name,
@@ -159,6 +134,10 @@ def measure_gain(plan: GainPlan, room: Path) -> GainResult:
         over_default=gain(found_scores, default, default, metric),
         over_random=gain(found_scores, random_scores, default, metric),
         random_over_default=gain(random_scores, default, default, metric),
+        delivered_over_default=gain(delivered, default, default, metric),
+        delivered_over_random=gain(
+            delivered, delivered_by(random_scores, default, metric), default, metric
+        ),
         is_chosen=found.is_gain,
         reason=str((found.document["decision"] or {}).get("reason", "")),
         search_cpu_s=searched.search_cpu_s(plan.trials),
@@ -269,7 +248,7 @@ class Runs:
                     block=block,
                     budget=None if fidelity is None else fidelity.high,
                 ),
-                _Deaf(),
+                Unheard(),
             )[self.objective.metrics[0].name]
             row = {
                 "key": key,
@@ -332,16 +311,6 @@ def _untouched(searched: _Searched, runs: Runs, plan: GainPlan, number: int) -> 
     return known or runs.over(searched.values(number), plan.seeds, "untouched")
 
 
-class _Deaf:
-    """A progress that nobody listens to."""
-
-    resume: Path | None = None
-    resume_step: int = 0
-
-    def report(self, step: int, scores: Any, save: Any = None) -> None:
-        """Say nothing."""
-
-
 def gain(one: GroupScores, other: GroupScores, unit: GroupScores, metric: Metric) -> Figure:
     """Return how much better one is than the other, relative to the value of the default."""
     gap = paired_difference(one, other, np.random.default_rng(_DRAW_SEED))
@@ -351,6 +320,11 @@ def gain(one: GroupScores, other: GroupScores, unit: GroupScores, metric: Metric
         ends = [-ends[1], -ends[0]]
         return Figure(value=-gap.value / scale, lo=ends[0], hi=ends[1], n=gap.n)
     return Figure(value=gap.value / scale, lo=ends[0], hi=ends[1], n=gap.n)
+
+
+def delivered_by(one: GroupScores, default: GroupScores, metric: Metric) -> GroupScores:
+    """Return a setting's scores where its gain over the default is sure, else the default's."""
+    return one if gain(one, default, default, metric).lo > 0 else default
 
 
 def _exhaustive(control: Control, found: _Searched, metric: Metric) -> tuple[int, int, float]:
@@ -367,15 +341,6 @@ def _exhaustive(control: Control, found: _Searched, metric: Metric) -> tuple[int
     return hits, count, mean_s * (count + 1) / (hits + 1)
 
 
-def _cpu_of(path: Path) -> dict[str, float]:
-    """Return the CPU seconds of each trial; those of several attempts add up."""
-    found: dict[str, float] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        row = json.loads(line)
-        found[row["id"]] = found.get(row["id"], 0.0) + float(row["cpu_s"])
-    return found
-
-
 def to_json(result: GainResult) -> dict[str, Any]:
     """Return JSON-able fields."""
     return asdict(result)
@@ -383,5 +348,9 @@ def to_json(result: GainResult) -> dict[str, Any]:
 
 def from_json(found: Mapping[str, Any]) -> GainResult:
     """Read what `to_json` wrote."""
-    figures: Sequence[str] = ("over_default", "over_random", "random_over_default")
+    figures: Sequence[str] = [name for name, value in found.items() if _is_figure(value)]
     return GainResult(**{**found, **{name: Figure(**found[name]) for name in figures}})
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"value", "lo", "hi", "n"}

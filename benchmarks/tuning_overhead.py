@@ -4,11 +4,12 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import optuna
 
+from benchmarks.tuning_listening import Unheard
 from tuning.catalog import objective_of
 from tuning.journal import Record
 from tuning.objective import Trial
@@ -127,18 +128,10 @@ def _optuna_alone(name: str, trials: int, *, small: bool, data: str | None) -> f
                 seed=SEED,
                 budget=None if objective.fidelity is None else objective.fidelity.high,
             ),
-            _Deaf(),
+            Unheard(),
         )
         return scores[metric.name].value
 
     began_s = time.monotonic()
     study.optimize(run, n_trials=trials)
     return time.monotonic() - began_s
-
-
-class _Deaf:
-    resume: Path | None = None
-    resume_step: int = 0
-
-    def report(self, step: int, scores: Any, save: Any = None) -> None:
-        del step, scores, save

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import tuning
-from benchmarks.tuning_gain import Figure, GainResult, from_json, gain, to_json
+from benchmarks.tuning_gain import Figure, GainResult, delivered_by, from_json, gain, to_json
 from benchmarks.tuning_kills import count_kills
 from benchmarks.tuning_toy import STEPS
 from tuning.objective import Metric
@@ -41,11 +41,22 @@ def test_a_gain_is_above_zero_whatever_direction_is_better(better):
     assert np.sign(found.lo) == np.sign(found.hi) == sign
 
 
+def test_what_is_not_surely_better_is_not_delivered():
+    groups = tuple("abcdef")
+    metric = Metric(name="m", better="lower")
+    default = GroupScores(groups=groups, upper=(10.0,) * 6, lower=(1.0,) * 6)
+    better = GroupScores(groups=groups, upper=(9.0,) * 6, lower=(1.0,) * 6)
+    mixed = GroupScores(groups=groups, upper=(2.0, 14.0, 9.0, 13.0, 8.0, 12.0), lower=(1.0,) * 6)
+
+    assert delivered_by(better, default, metric) is better
+    assert delivered_by(mixed, default, metric) is default
+
+
 def test_a_result_survives_its_file():
     figure = Figure(value=0.1, lo=0.0, hi=0.2, n=5)
     result = GainResult(
         name="x", metric="m", source="s", sha256="0", default=1.0, found=0.9, random=0.95,
-        over_default=figure, over_random=figure, random_over_default=figure, is_chosen=True,
+        over_default=figure, over_random=figure, random_over_default=figure, delivered_over_default=figure, delivered_over_random=figure, is_chosen=True,
         reason="", search_cpu_s=1.0, control_cpu_s=1.0, trials=2, control_trials=2,
         stopped_early=0, best_at_cpu_s=1.0, exhaustive_cpu_s=4.0, exhaustive_hits=0,
         exhaustive_trainings=3, values={"a": 1},
