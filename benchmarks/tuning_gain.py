@@ -318,7 +318,8 @@ def gain(one: GroupScores, other: GroupScores, unit: GroupScores, metric: Metric
     ends = sorted((gap.lo / scale, gap.hi / scale))
     if metric.better == "lower":
         ends = [-ends[1], -ends[0]]
-        return Figure(value=-gap.value / scale, lo=ends[0], hi=ends[1], n=gap.n)
+        # Adding 0 turns -0 into 0.
+        return Figure(value=0.0 - gap.value / scale, lo=ends[0] + 0.0, hi=ends[1] + 0.0, n=gap.n)
     return Figure(value=gap.value / scale, lo=ends[0], hi=ends[1], n=gap.n)
 
 

@@ -12,6 +12,9 @@ from novacron.telemetry.datasets.throughput import load_traces
 from novacron.telemetry.synthesize.traces import generate_traces
 from novacron.telemetry.traces import by_class
 from ray_jobs.bandwidth_trainer import split
+from ray_jobs.config import load_config
+from ray_jobs.policy_config import PolicyTrainConfig
+from ray_jobs.trainers import trainer_of
 from rl_envs.scenarios import SPLITS
 from tuning.catalog import objective_of
 from tuning.objective import DataSource
@@ -68,3 +71,15 @@ def test_a_policy_search_plays_validation_paths_only_and_each_on_one_block():
     assert all(first <= number < last for found in paths.values() for number in found)
     assert {number % 2 for number in paths["search"]} == {0}
     assert {number % 2 for number in paths["untouched"]} == {1}
+
+
+def test_every_tuned_file_is_one_that_its_trainer_takes(request):
+    folder = request.config.rootpath / "configs" / "tuned"
+    files = sorted(folder.glob("*.yaml"))
+
+    assert files
+    for path in files:
+        model = path.stem.partition("_")[0]
+        kind = PolicyTrainConfig if model == "policy" else trainer_of(model).config_model
+        load_config(path, kind)
+        assert "holds on the untouched block" in " ".join(path.read_text().split())
