@@ -19,7 +19,6 @@ from benchmarks.results_format import (
     Metric,
 )
 from novacron.models.policy.bundle import load_part
-from novacron.models.policy.config import GuardConfig
 from novacron.models.policy.network import Float32
 from novacron.models.policy.part import PartCard, TargetPart, networks_of
 from ray_jobs.policy_config import PolicyTrainConfig
@@ -149,10 +148,10 @@ def _guarded(
     """Judge the guarded policy on test paths, and its harm on paths outside training."""
     longer = replace(worlds, worlds=min(worlds.worlds, 512))
     rows = {name: _first(each, longer.worlds) for name, each in others.items()}
-    safe = judge([play(GuardedController(part, GuardConfig()), longer)], oracle, rows)
+    safe = judge([play(GuardedController(part), longer)], oracle, rows)
     away = replace(longer, split="ood")
-    unfamiliar = play(GuardedController(part, GuardConfig()), away)
-    without = play(GuardedController(part, GuardConfig(), canary=False), longer)
+    unfamiliar = play(GuardedController(part), away)
+    without = play(GuardedController(part, canary=False), longer)
     found = judged_metrics("guarded", target, safe)
     found += change_metrics("guarded", target, safe.changes)
     away_name = f"{target}, out of distribution"

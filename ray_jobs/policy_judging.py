@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from novacron.models.policy.config import GuardConfig
 from novacron.models.policy.part import Measured, TargetPart
 from ray_jobs.policy_config import PolicyTrainConfig
 from rl_envs.baselines.static import FixedSettings, ShippedDefault, fit_fixed
@@ -61,11 +60,11 @@ def judge_part(
     settings = fit_fixed(target)
     others = others_of(settings, worlds)
     shipped = play(ShippedDefault(target), worlds)
-    guarded = play(GuardedController(part, GuardConfig()), worlds)
+    guarded = play(GuardedController(part), worlds)
     away = Worlds(
         target=target, worlds=config.judged_worlds, decisions=config.decisions, split="ood"
     )
-    unfamiliar = play(GuardedController(part, GuardConfig()), away)
+    unfamiliar = play(GuardedController(part), away)
     return PolicyFigures(
         judged=judge([play(NetworkController("policy", part.propose), worlds)], oracle, others),
         guarded=judge([guarded], oracle, others),

@@ -51,7 +51,10 @@ def build_algorithm(target: str, ppo: PpoConfig, *, scenario: str) -> Algorithm:
         _config(ppo),
         target,
         num_envs=ppo.num_envs,
-        settings={"scenario": scenario, "split": "train", "frames": ppo.frames},
+        settings={
+            "scenario": scenario, "split": "train", "frames": ppo.frames,
+            "max_cost_increase_ratio": ppo.max_cost_increase_ratio,
+        },
     )
     return config.callbacks(QuietEnvironments).build_algo()
 

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from novacron.models.policy.network import Perceptron
 from ray_jobs.policy_config import PolicyTrainConfig
+from rl_envs.targets.catalogue import target_of
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def _train(
     algorithm: Any = build_algorithm(target, config.ppo, scenario=config.scenario)
     try:
         curve = _restore(algorithm, folder)
+        steps = target_of(target).episode_steps
         before_s = curve[-1].cpu_s if curve else 0.0
         started_s = time.process_time()
         while not curve or curve[-1].env_steps < config.ppo.env_steps:
@@ -107,7 +109,7 @@ def _train(
             point = CurvePoint(
                 env_steps=int(result["num_env_steps_sampled_lifetime"]),
                 cpu_s=round(before_s + time.process_time() - started_s, 3),
-                gain_nats=_gain(result),
+                gain_nats=_gain(result, steps),
                 log_std=log_std_of(algorithm),
             )
             curve.append(point)
@@ -123,12 +125,17 @@ def _train(
     return network
 
 
-def _gain(result: dict[str, Any]) -> float:
-    sampled = result.get("env_runners", {})
-    total, length = sampled.get("episode_return_mean"), sampled.get("episode_len_mean")
-    if total is None or not length or not np.isfinite(total):
+def _gain(result: dict[str, Any], steps: int) -> float:
+    """Return the mean gain a decision of whole episodes.
+
+    RLlib's own `episode_len_mean` is one too long for each time that a batch cut an episode: its
+    learner appends a step without reward to the pieces it is given, and the counter of lengths
+    holds the same pieces. Returns are right, and so is what is learnt.
+    """
+    total = result.get("env_runners", {}).get("episode_return_mean")
+    if total is None or not np.isfinite(total):
         return float("nan")
-    return float(total) / float(length)
+    return float(total) / steps
 
 
 def _restore(algorithm: Any, folder: Path) -> list[CurvePoint]:

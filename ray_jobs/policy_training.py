@@ -208,6 +208,8 @@ def policy_card(trained: TrainedPolicy, base: Latest) -> ModelCard:
             "Advises DWCP's knobs from telemetry of the sending side, behind a guard with canaries."
         ),
         limits=(
+            "Keeps the cost of a gigabyte within 10 % of the defaults' in the mean of a decision, not "
+            "in every interval.",
             "Trained and judged in a simulator: every figure is simulated until a canary says so.",
             "Knows paths up to a round trip of 260 ms and a loss of 3 %; beyond, it returns the "
             "defaults.",

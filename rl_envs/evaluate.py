@@ -16,7 +16,7 @@ from novacron.params.encode import Float32
 from rl_envs.baselines.base import BaseController, Controller
 from rl_envs.physics.quantities import FloatArray, IntArray
 from rl_envs.scenarios import SCENARIOS
-from rl_envs.worlds import make_worlds
+from rl_envs.worlds import MAX_COST_INCREASE_RATIO, make_worlds
 
 WORSE_BY_2_PERCENT: Final = float(np.log(0.98))
 """Reward below which a world fares worse than under the shipped defaults by more than 2 %."""
@@ -34,6 +34,8 @@ class Worlds:
     split: str = "test"
     scenario: str = "all"
     seed: int = 20_261
+    max_cost_increase_ratio: float | None = MAX_COST_INCREASE_RATIO
+    """Limit that everyone's rewards keep to, the oracle's as well."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +90,7 @@ def play(controller: Controller, worlds: Worlds) -> Played:
     env = make_worlds(
         worlds.target, worlds.worlds, seed=worlds.seed, split=worlds.split,
         scenario=worlds.scenario, episode_steps=worlds.decisions,
+        max_cost_increase_ratio=worlds.max_cost_increase_ratio,
     )  # fmt: skip
     observation, _ = env.reset(seed=worlds.seed)
     path = env.hidden_state().path

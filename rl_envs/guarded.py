@@ -12,14 +12,19 @@ from novacron.models.policy.advice import advise
 from novacron.models.policy.config import Constraints, GuardConfig, canary_length_s
 from novacron.models.policy.guard import Decision, Guard
 from novacron.models.policy.part import TargetPart
-from novacron.params.encode import Float32, encode_values
+from novacron.params.encode import Float32, decode_unit, encode_values
 from rl_envs.baselines.base import BaseController, Sees, latest
 from rl_envs.physics.quantities import BoolArray, FloatArray
+from rl_envs.simulator import Episode
 from rl_envs.vector_env import DwcpVectorEnv
 
 MEASURED_SD_NATS: Final = 0.05
-"""Standard deviation with which a canary, or a control group over an interval, tells a gain."""
+"""Standard deviation with which a share of the traffic tells a gain over two seconds."""
 DEFAULT_LIMITS: Final = Constraints(host_memory_mib=65_536.0)
+REPLAYED: Final = frozenset({"pba_prediction"})
+"""Targets whose settings can be judged on what was recorded: an allocation is arithmetic on the
+measured series, so that a trial and a control group carry no traffic. What they show is the last
+interval, not the next."""
 
 
 class GuardedController(BaseController):
@@ -27,9 +32,10 @@ class GuardedController(BaseController):
 
     Args:
         part: The learned part.
-        config: The guard's margins.
+        config: The guard's margins; by default those chosen for the part.
         constraints: The operator's limits.
-        canary: Whether canaries can be run; without, only a sure gain is applied.
+        canary: Whether anything can be measured beside the defaults; without, only a sure gain is
+            applied, and only what telemetry shows is watched.
         seed: Of the measurement noise.
     """
 
@@ -38,15 +44,16 @@ class GuardedController(BaseController):
     def __init__(
         self,
         part: TargetPart,
-        config: GuardConfig,
+        config: GuardConfig | None = None,
         *,
         constraints: Constraints = DEFAULT_LIMITS,
         canary: bool = True,
         seed: int = 0,
     ) -> None:
         self.name = "guarded_policy" if canary else "policy_without_canary"
+        self._replays = part.card.target in REPLAYED
         self._part = part
-        self._config = config
+        self._config = config or part.card.guard
         self._constraints = constraints
         self._canary = canary
         self._seed = seed
@@ -62,85 +69,113 @@ class GuardedController(BaseController):
         self._guards = [
             Guard(
                 group=env.target.group, shipped_D=row, config=self._config,
-                needs_canary=self._canary,
+                needs_canary=self._canary and not self._replays,
+                account_nats=0.0 if self._canary else None,
             )
             for row in shipped
         ]  # fmt: skip
         self._gain_N: FloatArray | None = None
         self._correction_N: FloatArray = np.zeros(env.num_envs)
+        self._last: Episode | None = None
 
     def act(self, observation_NO: Float32) -> Float32:
-        """Watch the last interval, hear the policy, run canaries, and return what is in force."""
-        telemetry = latest(self._part.card.target, observation_NO)
-        names = tuple(telemetry)
-        table = np.stack([telemetry[name] for name in names], axis=1)
-        for row, guard in enumerate(self._guards):
-            gain = None if self._gain_N is None else float(self._gain_N[row])
-            seen = dict(zip(names, table[row].tolist(), strict=True))
-            self._count(guard.watch(seen, gain).action, "watched")
+        """Watch the last interval, hear the policy, try or apply, and return what is in force."""
+        self._watch(observation_NO)
+        self._time_share_N = self._time_share(observation_NO)
         advised = advise(self._part, observation_NO, self._shipped_ND, self._constraints)
-        before_ND = np.stack([guard.in_force_D for guard in self._guards])
+        before_ND = self._in_force()
         decisions = [
-            guard.propose(each.advice) for guard, each in zip(self._guards, advised, strict=True)
+            guard.propose(each.advice, each.smaller)
+            for guard, each in zip(self._guards, advised, strict=True)
         ]
         for decision in decisions:
             self._count(decision.action, decision.reason)
         trying = np.array([decision.canary_D is not None for decision in decisions])
         self._correction_N = np.zeros(len(decisions))
         if trying.any():
-            self._run_canaries(observation_NO, before_ND, decisions, trying)
-        changed = (before_ND != self._shipped_ND).any(axis=1)
-        still = np.array([decision.action == "hold" for decision in decisions])
-        if (changed & still).any():
-            self._check_control_group(observation_NO, before_ND, changed & still)
-        in_force = np.stack([guard.in_force_D for guard in self._guards])
-        return encode_values(self._env.target.group, in_force).astype(np.float32)
+            self._run_canaries(before_ND, decisions, trying)
+        if self._canary and not self._replays:
+            self._check_early(~trying)
+        self._last = self._env.hidden_state()
+        return self._cube(self._in_force())
+
+    def _watch(self, observation_NO: Float32) -> None:
+        telemetry = latest(self._part.card.target, observation_NO)
+        names = tuple(telemetry)
+        table = np.stack([telemetry[name] for name in names], axis=1)
+        known = self._canary and self._gain_N is not None
+        for row, guard in enumerate(self._guards):
+            gain = float(self._gain_N[row]) if known and self._gain_N is not None else None
+            seen = dict(zip(names, table[row].tolist(), strict=True))
+            self._count(guard.watch(seen, gain).action, "watched")
 
     def _run_canaries(
-        self,
-        observation_NO: Float32,
-        before_ND: FloatArray,
-        decisions: list[Decision],
-        trying: BoolArray,
+        self, before_ND: FloatArray, decisions: list[Decision], trying: BoolArray
     ) -> None:
-        group = self._env.target.group
         tried_ND = np.stack(
             [each.values_D if each.canary_D is None else each.canary_D for each in decisions]
         )
-        points = [
-            encode_values(group, values).astype(np.float32) for values in (tried_ND, before_ND)
-        ]
-        tried_N, before_N = self._env.peek_rewards(np.stack(points))
-        measured = [
-            gain + MEASURED_SD_NATS * self._rng.standard_normal(len(gain))
-            for gain in (tried_N, before_N)
-        ]
-        time_share = self._time_share(observation_NO)
+        tried_N, before_N = self._measured(np.stack([self._cube(tried_ND), self._cube(before_ND)]))
+        seen = [self._noisy(gain, self._sd()) for gain in (tried_N, before_N)]
         for row in np.flatnonzero(trying):
-            verdict = self._guards[row].judge(float(measured[0][row]), float(measured[1][row]))
+            verdict = self._guards[row].judge(float(seen[0][row]), float(seen[1][row]))
             self._count(verdict.action, verdict.reason)
-            during = before_N[row] + self._config.canary_share * (tried_N[row] - before_N[row])
-            final = {"apply": tried_N[row], "revert": 0.0}.get(verdict.action, before_N[row])
-            self._correction_N[row] = time_share[row] * (during - final)
+        if self._replays:
+            return
+        [final_N] = self._env.peek_rewards(self._cube(self._in_force())[None])
+        during_N = before_N + self._config.canary_share * (tried_N - before_N)
+        self._correction_N = np.where(trying, self._time_share_N * (during_N - final_N), 0.0)
 
-    def _check_control_group(
-        self, observation_NO: Float32, before_ND: FloatArray, checked: BoolArray
-    ) -> None:
-        """Measure what stays in force for a canary's time, and take it back where it loses."""
-        group = self._env.target.group
-        [gain_N] = self._env.peek_rewards(encode_values(group, before_ND).astype(np.float32)[None])
-        measured = gain_N + MEASURED_SD_NATS * self._rng.standard_normal(len(gain_N))
-        verdicts = {
-            int(row): self._guards[row].watch({}, float(measured[row]))
-            for row in np.flatnonzero(checked)
-        }
-        after_ND = np.stack([guard.in_force_D for guard in self._guards])
-        [final_N] = self._env.peek_rewards(encode_values(group, after_ND).astype(np.float32)[None])
-        time_share = self._time_share(observation_NO)
-        for row, verdict in verdicts.items():
-            if verdict.action == "revert":
+    def _check_early(self, checked: BoolArray) -> None:
+        """Measure what is in force for a canary's time, and take it back where it loses much."""
+        start_ND = self._in_force()
+        checked = checked & (start_ND != self._shipped_ND).any(axis=1)
+        if not checked.any():
+            return
+        [gain_N] = self._env.peek_rewards(self._cube(start_ND)[None])
+        seen_N = self._noisy(gain_N, self._sd())
+        reverted = np.zeros(len(checked), dtype=bool)
+        for row in np.flatnonzero(checked):
+            verdict = self._guards[row].check_early(
+                float(seen_N[row]), float(self._time_share_N[row])
+            )
+            reverted[row] = verdict.action == "revert"
+            if reverted[row]:
                 self._count("revert", "lost against the control group early in the interval")
-                self._correction_N[row] = time_share[row] * (gain_N[row] - final_N[row])
+        if reverted.any():
+            [final_N] = self._env.peek_rewards(self._cube(self._in_force())[None])
+            lost_N = self._time_share_N * (gain_N - final_N)
+            self._correction_N = np.where(reverted, lost_N, self._correction_N)
+
+    # --- parts ----------------------------------------------------------------------------
+
+    def _in_force(self) -> FloatArray:
+        return np.stack([guard.in_force_D for guard in self._guards])
+
+    def _cube(self, values_ND: FloatArray) -> Float32:
+        return encode_values(self._env.target.group, values_ND).astype(np.float32)
+
+    def _measured(self, cube_AND: Float32) -> FloatArray:
+        """Return what settings gain in the next interval, or would have gained in the last one."""
+        if not self._replays:
+            return self._env.peek_rewards(cube_AND)
+        if self._last is None:
+            return np.zeros(cube_AND.shape[:2])
+        simulator = self._env.simulator
+        advanced, world = simulator.advance(self._last)
+        group = self._env.target.group
+        return np.stack(
+            [simulator.play(advanced, world, decode_unit(group, cube))[1].reward for cube in cube_AND]
+        )
+
+    def _sd(self) -> FloatArray:
+        length_s = np.maximum(self._time_share_N * self._env.target.interval_s, 1e-3)
+        return MEASURED_SD_NATS * np.sqrt(2.0 / length_s)
+
+    def _noisy(self, gain_N: FloatArray, sd_N: FloatArray | float) -> FloatArray:
+        if self._replays:
+            return gain_N
+        return gain_N + sd_N * self._rng.standard_normal(len(gain_N))
 
     def _time_share(self, observation_NO: Float32) -> FloatArray:
         """Return the share of the interval that a canary takes on each path."""
@@ -152,12 +187,16 @@ class GuardedController(BaseController):
         return np.minimum(lengths / self._env.target.interval_s, 1.0)
 
     def charge(self, reward_N: FloatArray) -> FloatArray:
-        """Return rewards with the time before a canary's verdict in them."""
-        return reward_N + self._correction_N
+        """Return rewards with trials in them, and with a control group that stays behind."""
+        charged = reward_N + self._correction_N
+        if self._canary and not self._replays:
+            charged = charged * (1.0 - self._config.canary_share)
+        return charged
 
     def learn(self, reward_N: FloatArray) -> None:
         """Measure the interval against a control group."""
-        self._gain_N = reward_N + MEASURED_SD_NATS * self._rng.standard_normal(reward_N.shape)
+        interval_s = self._env.target.interval_s
+        self._gain_N = self._noisy(reward_N, MEASURED_SD_NATS * (2.0 / interval_s) ** 0.5)
 
     def _count(self, action: str, reason: str) -> None:
         words = " ".join(word for word in reason.split() if not any(c.isdigit() for c in word))

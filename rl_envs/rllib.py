@@ -19,7 +19,9 @@ from rl_envs.vector_env import DwcpVectorEnv
 
 Config = TypeVar("Config", bound=AlgorithmConfig)
 
-SETTINGS: Final = ("scenario", "split", "traces", "episode_steps", "frames")
+SETTINGS: Final = (
+    "scenario", "split", "traces", "episode_steps", "frames", "max_cost_increase_ratio",
+)  # fmt: skip
 """What may be set of an environment; see `DwcpVectorEnv`."""
 
 

@@ -21,8 +21,14 @@ from rl_envs.traces import TraceBank
 REWARD_LIMIT: Final = 3.0
 """Bound of one reward in nats: a factor of twenty in the objective."""
 
+COST_LIMIT_WEIGHT: Final = 3.0
+"""Nats taken from the reward for each nat of cost above the limit, where one is set: more than any
+target's objective pays for a nat of cost, so that no setting beyond the limit is worth it."""
+
 MEASUREMENT_SD: Final = 0.05
 """Relative standard deviation of what telemetry measures."""
+
+_PRICE: Final = "cost_usd_per_gb"
 
 _UNMEASURED: Final = ("usd", "quorum", "memory_mb", "task_mb")
 """Parts of the names of channels that are known exactly."""
@@ -61,6 +67,8 @@ class Simulator:
         scenarios: The paths episodes are drawn from.
         traces: Measured traces to replay as capacity, or None for synthetic paths.
         episode_steps: Decisions in an episode.
+        max_cost_increase_ratio: Increase of the cost of a gigabyte over the shipped defaults beyond
+            which the reward falls by `COST_LIMIT_WEIGHT` a nat; None: no limit.
     """
 
     def __init__(
@@ -69,11 +77,13 @@ class Simulator:
         scenarios: ScenarioSet,
         traces: TraceBank | None,
         episode_steps: int,
+        max_cost_increase_ratio: float | None = None,
     ) -> None:
         self.target = target
         self.scenarios = scenarios
         self.traces = traces
         self.episode_steps = episode_steps
+        self.max_cost_increase_ratio = max_cost_increase_ratio
         self._shipped = {
             mode: numbers_of(target.group, target.group.defaults(mode))
             for mode in ("internet", "datacenter")
@@ -136,6 +146,11 @@ class Simulator:
             name: weights[name] * (shipped.log_costs[name] - agent.log_costs[name])
             for name in weights
         }
+        if self.max_cost_increase_ratio is not None:
+            dearer = np.log(agent.metrics[_PRICE]) - np.log(shipped.metrics[_PRICE])
+            beyond = np.maximum(dearer - np.log1p(self.max_cost_increase_ratio), 0.0)
+            components["cost_limit"] = -COST_LIMIT_WEIGHT * beyond
+            gain = gain + components["cost_limit"]
         return Interval(
             frame=self._frame(agent.telemetry, values_ND, noise),
             reward=np.clip(gain, -REWARD_LIMIT, REWARD_LIMIT),

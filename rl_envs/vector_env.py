@@ -52,10 +52,11 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         frames: Latest frames that are shown, all by default; numbers of older ones are 0.
         first_env_index: Index of row 0 among all workers, so that no two share random numbers;
             None if `place` is going to tell.
+        max_cost_increase_ratio: Limit of the cost increase that rewards keep to; see `Simulator`.
 
     Raises:
         UnknownNameError: No such scenario or split.
-        OutOfRangeError: N, the index or the episode length is not positive.
+        OutOfRangeError: N, the index or the episode length is not positive, or the limit negative.
         SchemaError: A trace is shorter than an episode or has a gap.
     """
 
@@ -77,6 +78,7 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         episode_steps: int | None = None,
         frames: int | None = None,
         first_env_index: int | None = 0,
+        max_cost_increase_ratio: float | None = None,
     ) -> None:
         target = target_of(self.target_name, split)
         steps = target.episode_steps if episode_steps is None else episode_steps
@@ -87,6 +89,10 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
             raise OutOfRangeError(
                 field="frames", got=frames, expected=f"1 to {target.observation.frames}"
             )
+        if max_cost_increase_ratio is not None and not max_cost_increase_ratio >= 0.0:
+            raise OutOfRangeError(
+                field="max_cost_increase_ratio", got=max_cost_increase_ratio, expected="at least 0"
+            )
         self._hidden = 0 if frames is None else frames_hidden(target.observation, frames)
         bank = None
         if traces is not None:
@@ -95,7 +101,9 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
                 min_length_s=trace_span_s(target, steps),
                 max_gap_s=MAX_TRACE_GAP_S,
             )
-        self.simulator = Simulator(target, scenario_set(scenario, split), bank, steps)
+        self.simulator = Simulator(
+            target, scenario_set(scenario, split), bank, steps, max_cost_increase_ratio
+        )
         self.num_envs = num_envs
         self.with_info = True
         """Whether steps report reward components and metrics; off, they are quicker."""

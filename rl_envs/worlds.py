@@ -1,11 +1,16 @@
 """Makes seeded batches of worlds of one side of the split."""
 
+from typing import Final
+
 import gymnasium as gym
 
 from novacron.errors import UnknownNameError
 from rl_envs import ENVIRONMENTS
 from rl_envs.scenarios import ALL
 from rl_envs.vector_env import DwcpVectorEnv
+
+MAX_COST_INCREASE_RATIO: Final = 0.10
+"""Limit of the cost increase that policies are trained and judged under, unless said otherwise."""
 
 
 def make_worlds(
@@ -17,8 +22,11 @@ def make_worlds(
     scenario: str = ALL,
     episode_steps: int | None = None,
     frames: int | None = None,
+    max_cost_increase_ratio: float | None = None,
 ) -> DwcpVectorEnv:
     """Return a batch that was reset with `seed`: same arguments, same worlds.
+
+    With a limit of the cost increase, rewards fall beyond it; see `DwcpVectorEnv`.
 
     Raises:
         UnknownNameError: No such target, scenario or split.
@@ -34,6 +42,7 @@ def make_worlds(
         split=split,
         episode_steps=episode_steps,
         frames=frames,
+        max_cost_increase_ratio=max_cost_increase_ratio,
     ).unwrapped
     if not isinstance(env, DwcpVectorEnv):
         raise AssertionError("every target has a batch of its own")

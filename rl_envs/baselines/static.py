@@ -11,7 +11,7 @@ from rl_envs.baselines.oracle import LEVELS, cube_points
 from rl_envs.physics.quantities import FloatArray, IntArray
 from rl_envs.scenarios import CLASSES
 from rl_envs.vector_env import DwcpVectorEnv
-from rl_envs.worlds import make_worlds
+from rl_envs.worlds import MAX_COST_INCREASE_RATIO, make_worlds
 
 POINTS: Final = 256
 CLASS_NAMES: Final = tuple(row.name for row in CLASSES)
@@ -77,7 +77,12 @@ def fit_fixed(target: str, *, worlds: int = 512, seed: int = 3) -> FixedSettings
     Half the worlds are at their first decision and half at their fourth, where the lanes have
     left what shipped.
     """
-    envs = [make_worlds(target, worlds // 2, seed=seed + late) for late in (0, 1)]
+    envs = [
+        make_worlds(
+            target, worlds // 2, seed=seed + late, max_cost_increase_ratio=MAX_COST_INCREASE_RATIO
+        )
+        for late in (0, 1)
+    ]
     start = cube_of(envs[1].target.group, envs[1].target.group.defaults())
     for _ in range(3):
         envs[1].step(np.repeat(start[None], worlds // 2, axis=0))

@@ -25,9 +25,10 @@ from novacron.params.groups import parameter_group
 from novacron.params.observations import observation_spec
 from rl_envs.learn.effects import EffectsConfig, fit_effects
 from rl_envs.learn.labels import Labels, draw_labels
+from rl_envs.learn.margins import choose_margins
 from rl_envs.targets.catalogue import target_of
 
-FAMILIAR_MARGIN: Final = 0.02
+FAMILIAR_MARGIN: Final = 0.005
 """How far telemetry may leave the ranges of training, in the [-1, 1] of frames."""
 FAMILIAR_SHARE: Final = 0.998
 """Share of the validation side's telemetry that counts as familiar."""
@@ -65,7 +66,7 @@ def assemble_part(
     def draw(split: str, worlds: int, seed: int) -> Labels:
         return draw_labels(
             target, act, worlds=worlds, steps=config.steps, seed=seed, split=split,
-            extra=config.extra_settings, frames=origin.frames,
+            extra=config.extra_settings, frames=origin.frames, horizon=config.horizon,
         )  # fmt: skip
 
     labels = draw("train", config.worlds, 1000 + origin.seed)
@@ -95,7 +96,9 @@ def assemble_part(
         figures={},
         weights=dict(target_of(target).weights),
     )
-    return load_part(directory, card), effects
+    part = load_part(directory, card)
+    part.card = card.model_copy(update={"guard": choose_margins(part, config.margin_worlds)})
+    return part, effects
 
 
 def widening(target: str, effects: Perceptron, held_out: Labels) -> float:

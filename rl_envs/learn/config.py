@@ -29,4 +29,6 @@ class PpoConfig(BaseModel):
     grad_clip: float = Field(0.5, gt=0)
     frames: int = Field(4, ge=1, le=4)
     """Latest frames of the observation that the policy reads; the others are masked out."""
+    max_cost_increase_ratio: float | None = Field(0.10, ge=0)
+    """Limit of the cost increase over the shipped defaults that rewards keep to; none: no limit."""
     seed: int = Field(0, ge=0)

@@ -34,8 +34,12 @@ class EffectsConfig(BaseModel):
     """Decisions played in each."""
     extra_settings: int = Field(6, ge=2)
     """Settings labelled in a state beside the policy's own and those toward the shipped one."""
+    horizon: int = Field(4, ge=1)
+    """Intervals that a setting is kept for: what it does is the mean over them."""
     hidden: tuple[int, ...] = (96, 96)
     epochs: int = Field(16, ge=1)
+    margin_worlds: int = Field(768, ge=16)
+    """Worlds of the validation side that the guard's margins are chosen on."""
     states_per_batch: int = Field(64, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
 

@@ -13,8 +13,9 @@ import numpy as np
 from novacron.models.policy.effects import EFFECTS
 from novacron.params.encode import Float32, decode_unit, encode_values
 from rl_envs.physics.quantities import FloatArray
+from rl_envs.simulator import Interval
 from rl_envs.vector_env import DwcpVectorEnv
-from rl_envs.worlds import make_worlds
+from rl_envs.worlds import MAX_COST_INCREASE_RATIO, make_worlds
 
 Act = Callable[[Float32], Float32]
 
@@ -50,6 +51,8 @@ def draw_labels(  # noqa: PLR0913 - one argument for each choice
     extra: int = 6,
     explore: float = 0.5,
     frames: int | None = None,
+    horizon: int = 1,
+    max_cost_increase_ratio: float | None = MAX_COST_INCREASE_RATIO,
 ) -> Labels:
     """Play worlds partly as a policy, partly astray, and label settings in every state.
 
@@ -64,8 +67,13 @@ def draw_labels(  # noqa: PLR0913 - one argument for each choice
             half of them near the policy's, half anywhere.
         explore: Share of the decisions at which another setting than the policy's is played.
         frames: Latest frames that the policy reads.
+        horizon: Intervals that a setting is kept for; see `label`.
+        max_cost_increase_ratio: Limit that gains keep to.
     """
-    env = make_worlds(target, worlds, seed=seed, split=split, frames=frames)
+    env = make_worlds(
+        target, worlds, seed=seed, split=split, frames=frames,
+        max_cost_increase_ratio=max_cost_increase_ratio,
+    )  # fmt: skip
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     seen, tried, effects = [], [], []
@@ -74,7 +82,7 @@ def draw_labels(  # noqa: PLR0913 - one argument for each choice
         cube_AND = _settings(env, own, extra, rng)
         seen.append(observation.copy())
         tried.append(cube_AND.transpose(1, 0, 2))
-        effects.append(label(env, cube_AND).transpose(1, 0, 2))
+        effects.append(label(env, cube_AND, horizon=horizon).transpose(1, 0, 2))
         astray = cube_AND[rng.integers(len(cube_AND), size=worlds), np.arange(worlds)]
         stays = rng.random(worlds) >= explore
         observation, *_ = env.step(np.where(stays[:, None], own, astray))
@@ -102,32 +110,46 @@ def _settings(
     return np.asarray(np.clip(every, -1.0, 1.0), np.float32)
 
 
-def label(env: DwcpVectorEnv, cube_AND: Float32) -> Float32:
-    """Return the effects of settings in the next interval of each world [A, N, E]."""
+def label(env: DwcpVectorEnv, cube_AND: Float32, *, horizon: int = 1) -> Float32:
+    """Return what settings would do if kept for `horizon` intervals, in each world [A, N, E].
+
+    Means over the intervals; a setting may pay at once and cost later, or the other way round,
+    where it moves the state of the path.
+    """
     simulator, group = env.simulator, env.target.group
-    advanced, world = simulator.advance(env.hidden_state())
-    busy = [channel.name for channel in env.target.observation.channels]
-    place = busy.index("cpu_busy_ratio") if "cpu_busy_ratio" in busy else -1
+    first = simulator.advance(env.hidden_state())
+    names = [channel.name for channel in env.target.observation.channels]
+    place = names.index("cpu_busy_ratio") if "cpu_busy_ratio" in names else -1
     rows = []
     for cube_ND in cube_AND:
-        _, interval = simulator.play(advanced, world, decode_unit(group, cube_ND))
-        mine, theirs = interval.metrics, interval.default_metrics
-        cpu = (interval.frame[:, place] + 1.0) / 2.0 if place >= 0 else _nothing(interval.reward)
-        rows.append(
-            {
-                "gain_lo_nats": interval.reward,
-                "gain_nats": interval.reward,
-                "gain_hi_nats": interval.reward,
-                "throughput_log_ratio": _log_ratio(mine, theirs, "throughput_mbps"),
-                "latency_log_ratio": _log_ratio(mine, theirs, "latency_ms"),
-                "cost_log_ratio": _log_ratio(mine, theirs, "cost_usd_per_gb"),
-                "loss_difference": mine["loss_ratio"] - theirs["loss_ratio"],
-                "cpu_busy_ratio": cpu,
-            }
-        )
-    return np.stack([np.stack([row[name] for name in EFFECTS], axis=-1) for row in rows]).astype(
-        np.float32
-    )
+        values_ND = decode_unit(group, cube_ND)
+        (advanced, world), kept = first, []
+        for step in range(horizon):
+            episode, interval = simulator.play(advanced, world, values_ND)
+            kept.append(_effects(interval, place))
+            if step + 1 < horizon:
+                advanced, world = simulator.advance(episode)
+        rows.append(np.mean(kept, axis=0))
+    return np.stack(rows).astype(np.float32)
+
+
+def _effects(interval: Interval, cpu_place: int) -> FloatArray:
+    """Return the effects of one interval [N, E]."""
+    mine, theirs = interval.metrics, interval.default_metrics
+    no_host = cpu_place < 0
+    row = {
+        "gain_lo_nats": interval.reward,
+        "gain_nats": interval.reward,
+        "gain_hi_nats": interval.reward,
+        "throughput_log_ratio": _log_ratio(mine, theirs, "throughput_mbps"),
+        "latency_log_ratio": _log_ratio(mine, theirs, "latency_ms"),
+        "cost_log_ratio": _log_ratio(mine, theirs, "cost_usd_per_gb"),
+        "loss_difference": mine["loss_ratio"] - theirs["loss_ratio"],
+        "cpu_busy_ratio": _nothing(interval.reward)
+        if no_host
+        else (interval.frame[:, cpu_place] + 1.0) / 2.0,
+    }
+    return np.stack([row[name] for name in EFFECTS], axis=-1)
 
 
 def _log_ratio(

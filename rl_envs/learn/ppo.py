@@ -95,8 +95,9 @@ class PpoLearner:
     def __init__(self, target: str, config: PpoConfig, *, scenario: str = "all") -> None:
         torch.manual_seed(config.seed)
         env = make_worlds(
-            target, config.num_envs, seed=config.seed, scenario=scenario, frames=config.frames
-        )
+            target, config.num_envs, seed=config.seed, scenario=scenario, frames=config.frames,
+            max_cost_increase_ratio=config.max_cost_increase_ratio,
+        )  # fmt: skip
         env.with_info = False
         self._config = config
         self._policy = GaussianPolicy(env.target.observation.size, len(env.target.group), config)

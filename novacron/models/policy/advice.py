@@ -22,12 +22,19 @@ _MEMORY_KNOB: Final = "baseline_memory_mib"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advised:
-    """Advice for one row, with all that is expected of the advised setting and of the default."""
+    """Advice for one row, and what other settings are expected to do there."""
 
     advice: Advice
-    expected: dict[str, float]
+    smaller: tuple[Advice, ...]
+    """Steps from the defaults toward it that keep the limits as well, the longest first."""
+    observation_O: Float32
     limits_hold_by_default: bool
     """Whether the shipped defaults themselves are expected to keep the operator's limits."""
+
+    def expected_of(self, part: TargetPart, values_D: Float64) -> dict[str, float]:
+        """Return what any setting is expected to do here, by the names of `EFFECTS`."""
+        found = _expect(part, self.observation_O[None], values_D[None])
+        return {name: float(getattr(found, name)[0]) for name in Expected.__dataclass_fields__}
 
 
 def advise(
@@ -38,7 +45,8 @@ def advise(
 ) -> list[Advised]:
     """Return for each row the setting with the highest expected gain that keeps the limits.
 
-    Where none keeps them, the policy's own setting comes back with the limits it would break.
+    Smaller steps toward it come with it, for a guard that finds it too risky. Where none keeps
+    the limits, the policy's own setting comes back with those it would break.
     """
     proposal_ND = part.propose(observation_NO)
     options_SND = [
@@ -54,20 +62,22 @@ def advise(
         kept = [s for s, broken in enumerate(broken_S) if not broken]
         gains_S = [float(expected_S[share].gain_nats[row]) for share in kept]
         best = kept[int(np.argmax(gains_S))] if kept else 0
-        found = expected_S[best]
+        ways = [
+            Advice(
+                values_D=options_SND[share][row],
+                gain_lo_nats=float(expected_S[share].gain_lo_nats[row]),
+                gain_nats=float(expected_S[share].gain_nats[row]),
+                is_unfamiliar=bool(unfamiliar_N[row]),
+                return_gain_nats=float(by_default.gain_nats[row]),
+                broken_limits=() if kept else broken_S[0],
+            )
+            for share in (best, *(share for share in kept if share > best))
+        ]
         advised.append(
             Advised(
-                advice=Advice(
-                    values_D=options_SND[best][row],
-                    gain_lo_nats=float(found.gain_lo_nats[row]),
-                    gain_nats=float(found.gain_nats[row]),
-                    is_unfamiliar=bool(unfamiliar_N[row]),
-                    broken_limits=() if kept else broken_S[0],
-                ),
-                expected={
-                    name: float(getattr(found, name)[row])
-                    for name in Expected.__dataclass_fields__
-                },
+                advice=ways[0],
+                smaller=tuple(ways[1:]),
+                observation_O=observation_NO[row],
                 limits_hold_by_default=not broken_limits(by_default, row, constraints),
             )
         )

@@ -39,7 +39,8 @@ def load(directory: Path) -> OptimizerModel:
         cards = {
             target: PartCard.model_validate(card) for target, card in manifest["parts"].items()
         }
-        guard = GuardConfig.model_validate(manifest["guard"])
+        given = manifest["guard"]
+        guard = None if given is None else GuardConfig.model_validate(given)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as cause:
         raise ArtifactError(
             f"The bundle in {directory.name} is missing a part or unreadable: {cause}.",

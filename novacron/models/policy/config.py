@@ -30,20 +30,27 @@ class GuardConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    slew_octaves: float = Field(2.0, gt=0)
+    slew_octaves: float = Field(4.0, gt=0)
     """Furthest a whole-number knob on a log scale moves in one decision."""
-    slew_share: float = Field(0.5, gt=0, le=1)
+    slew_share: float = Field(0.75, gt=0, le=1)
     """Furthest any other number moves in one decision, as a share of its range."""
     min_gain_nats: float = Field(0.02, ge=0)
     """Gain over the defaults that must be expected before a setting is tried at all."""
+    sure_gain_nats: float = Field(0.1)
+    """Lower end of the expected gain, with the path's account added, from which a setting goes
+    without a trial."""
+    account_cap_nats: float = Field(0.3, ge=0)
+    """Most that gains measured on a path in the past count for."""
     canary_margin_nats: float = Field(0.15, ge=0)
     """Gain over the defaults that a canary must measure."""
-    canary_share: float = Field(0.05, gt=0, le=1)
-    """Share of the traffic that a canary gets."""
-    canary_s: float = Field(2.0, gt=0)
+    canary_share: float = Field(0.05, gt=0, lt=1)
+    """Share of the traffic that a canary gets, and later a control group on the defaults."""
+    canary_s: float = Field(1.0, gt=0)
     """Length of a canary; never less than three round trips."""
     trip_loss_nats: float = Field(0.05, gt=0)
-    """Measured loss against the defaults that takes a setting back."""
+    """Loss against the defaults, measured over an interval, that takes a setting back."""
+    early_trip_loss_nats: float = Field(0.15, gt=0)
+    """The same measured over the length of a canary only, at the start of an interval."""
     trip_retransmit_over_default: float = Field(0.05, gt=0, le=1)
     """Retransmitted share above that seen under the defaults that takes a setting back."""
     trip_srtt_over_min: float = Field(2.5, gt=1)

@@ -74,11 +74,14 @@ def settle(  # noqa: PLR0913 - one argument for each thing a decision depends on
     shipped_ND: Float64,
     *,
     constraints: Constraints,
-    guard: GuardConfig,
+    guard: GuardConfig | None,
     is_incomplete_N: NDArray[np.bool_],
     is_stale: bool,
 ) -> list[Settled]:
-    """Advise each row alone: no canary can run, so only a sure gain leaves the defaults."""
+    """Advise each row alone: no canary can run, so only a sure gain leaves the defaults.
+
+    `guard` has margins instead of those that the part brings.
+    """
     rows = range(len(observation_NO))
     stopped = [
         obstacle(
@@ -98,14 +101,17 @@ def settle(  # noqa: PLR0913 - one argument for each thing a decision depends on
         if stop is not None or part is None:
             answers.append(defaults_because(*(stop or ("no_policy", "")), shipped_ND[row]))
             continue
-        watcher = Guard(group=group, shipped_D=shipped_ND[row], config=guard, needs_canary=False)
+        watcher = Guard(
+            group=group, shipped_D=shipped_ND[row], config=guard or part.card.guard,
+            needs_canary=False,
+        )  # fmt: skip
         answers.append(from_guard(part, advised[row], watcher))
     return answers
 
 
 def from_guard(part: TargetPart, advised: Advised, guard: Guard) -> Settled:
     """Let a guard decide about advice without a canary."""
-    decision = guard.propose(advised.advice)
+    decision = guard.propose(advised.advice, advised.smaller)
     version = part.card.version
     if np.array_equal(decision.values_D, guard.shipped_D):
         return defaults_because(fallback_name(advised), decision.reason, guard.shipped_D, version)
@@ -113,8 +119,9 @@ def from_guard(part: TargetPart, advised: Advised, guard: Guard) -> Settled:
 
 
 def expected_of(part: TargetPart, advised: Advised, guard: Guard, decision: Decision) -> Settled:
-    """Return a decision with the gain that the model expects of it."""
-    gains = (advised.expected[name] for name in ("gain_nats", "gain_lo_nats", "gain_hi_nats"))
+    """Return a decision with the gain that the model expects of what it puts in force."""
+    expected = advised.expected_of(part, decision.values_D)
+    gains = (expected[name] for name in ("gain_nats", "gain_lo_nats", "gain_hi_nats"))
     value, low, high = (improvement(gain) for gain in gains)
     return Settled(
         values_D=decision.values_D,
@@ -125,7 +132,7 @@ def expected_of(part: TargetPart, advised: Advised, guard: Guard, decision: Deci
         reason=decision.reason,
         evidence=part.card.evidence,
         policy_version=part.card.version,
-        expected=advised.expected,
+        expected=expected,
     )
 
 

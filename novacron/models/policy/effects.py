@@ -22,8 +22,9 @@ EFFECTS: Final = (
     "loss_difference",
     "cpu_busy_ratio",
 )
-"""Outputs of the network: 5 %, 50 % and 95 % quantile of the gain over the defaults in nats; log of
-the ratios to the defaults; difference of the loss ratio; busy share of the cores."""
+"""Outputs of the network, each the mean over the next intervals if the setting is kept: 5 %, 50 %
+and 95 % quantile of the gain over the defaults in nats; log of the ratios to the defaults;
+difference of the loss ratio; busy share of the cores."""
 
 QUANTILES: Final = (0.05, 0.5, 0.95)
 
@@ -94,9 +95,10 @@ def fit_familiar(
 
     Args:
         train_NF: Frames the ranges and the spread are taken from.
-        held_out_NF: Frames of other paths that set the limit.
+        held_out_NF: Frames of other paths, which set the limit and widen ranges they leave often:
+            data of another kind, as opposed to a path beyond what was trained on.
         margin: How far outside the ranges a number may lie, in the [-1, 1] of frames.
-        share: Share of the held-out frames that the limit lets pass.
+        share: Share of the held-out frames that the limit, and each end of a range, lets pass.
     """
     mean_F = train_NF.mean(axis=0)
     centred = (train_NF - mean_F).astype(np.float64)
@@ -104,9 +106,10 @@ def fit_familiar(
     values, vectors = np.linalg.eigh(spread)
     whitener = (vectors / np.sqrt(values)).astype(np.float32)
     squared = (((held_out_NF - mean_F) @ whitener) ** 2).sum(axis=1)
+    usual_low_F, usual_high_F = np.quantile(held_out_NF, (1.0 - share, share), axis=0)
     return Familiar(
-        low_F=(train_NF.min(axis=0) - margin).astype(np.float32),
-        high_F=(train_NF.max(axis=0) + margin).astype(np.float32),
+        low_F=(np.minimum(train_NF.min(axis=0), usual_low_F) - margin).astype(np.float32),
+        high_F=(np.maximum(train_NF.max(axis=0), usual_high_F) + margin).astype(np.float32),
         mean_F=mean_F.astype(np.float32),
         whitener_FF=whitener,
         limit=float(np.quantile(squared, share)),

@@ -5,7 +5,7 @@ to wait after trouble. Every answer carries its reason. Legend: D knobs.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -35,6 +35,9 @@ class Advice:
     """Expected gain over the defaults and the lower end of its interval."""
     is_unfamiliar: bool = False
     """Telemetry unlike what the policy was trained on."""
+    return_gain_nats: float = 0.0
+    """Expected gain of going back to the defaults now, over having kept them: what is in force has
+    moved the path's state, e.g. page versions were given up, and going back may lose."""
     broken_limits: tuple[str, ...] = ()
     """Limits of the operator that the setting would break."""
 
@@ -61,20 +64,25 @@ class Guard:
         group: The knobs.
         shipped_D: Numbers of the shipped defaults on this path.
         config: Its margins.
-        needs_canary: Whether a canary can be run; without one a setting is applied only when the
-            whole interval of its expected gain is above the margin of a gain worth trying.
+        needs_canary: Whether a canary can be run for what is too uncertain to be applied at once.
+        account_nats: Gains over the defaults measured on this path, summed, losses taken off; None
+            where nothing was measured yet: then a setting is applied only when the whole interval
+            of its expected gain is above the margin of a gain worth trying.
     """
 
     group: ParameterGroup
     shipped_D: Float64
     config: GuardConfig = field(default_factory=GuardConfig)
     needs_canary: bool = True
+    account_nats: float | None = None
     in_force_D: Float64 = field(init=False)
     good_D: Float64 = field(init=False)
     waiting: int = field(init=False, default=0)
     history: list[Decision] = field(init=False, default_factory=list)
     _seen_under_default: dict[str, float] = field(init=False, default_factory=dict)
     _canary_D: Float64 | None = field(init=False, default=None)
+    _last_gain_nats: float | None = field(init=False, default=None)
+    _return_gain_nats: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         """Start from what ships."""
@@ -83,11 +91,20 @@ class Guard:
 
     # --- proposals ------------------------------------------------------------------------
 
-    def propose(self, advice: Advice) -> Decision:
-        """Decide about one proposal."""
+    def propose(
+        self, advice: Advice, smaller: Sequence[Advice] = (), *, trial_first: bool = False
+    ) -> Decision:
+        """Decide about one proposal.
+
+        Args:
+            advice: What the policy wants.
+            smaller: Steps from the defaults toward it, the longest first.
+            trial_first: Whether even what is sure has to be tried on a small share.
+        """
         self._canary_D = None
+        self._return_gain_nats = min(advice.return_gain_nats, 0.0)
         if advice.is_unfamiliar:
-            return self._fall_back("telemetry is unlike what the policy was trained on")
+            return self._stay("telemetry is unlike what the policy was trained on", proven=True)
         if advice.broken_limits:
             return self._stay("would break: " + ", ".join(advice.broken_limits))
         if not np.isfinite(advice.values_D).all():
@@ -97,21 +114,35 @@ class Guard:
             return self._decided("hold", "cooling down", self.in_force_D)
         if advice.gain_nats < self.config.min_gain_nats:
             return self._stay("no gain over the defaults is expected")
+        for each in () if trial_first else (advice, *smaller):
+            if each.gain_nats >= self.config.min_gain_nats and self._is_sure(each):
+                return self._untried(each)
         candidate_D = self._slewed(self._in_range(advice.values_D))
         if np.array_equal(candidate_D, self.in_force_D):
             return self._decided("hold", "already in force", self.in_force_D)
         if not self.needs_canary:
-            return self._unproven(advice, candidate_D)
+            return self._fall_back("the expected gain is too uncertain to go without a canary")
         self._canary_D = candidate_D
         return self._decided(
             "canary", "tried on a small share first", self.in_force_D, canary_D=candidate_D
         )
 
-    def _unproven(self, advice: Advice, candidate_D: Float64) -> Decision:
-        if advice.gain_lo_nats < self.config.min_gain_nats:
-            return self._fall_back("the expected gain is too uncertain to go without a canary")
+    def _is_sure(self, advice: Advice) -> bool:
+        """Say whether the least gain to be expected, and what was gained so far, cover the risk.
+
+        After conservative bandits (Wu et al. 2016): what was measured to be gained on a path pays
+        for what may be lost there.
+        """
+        if self.account_nats is None:
+            return advice.gain_lo_nats >= self.config.min_gain_nats
+        return advice.gain_lo_nats + self.account_nats >= self.config.sure_gain_nats
+
+    def _untried(self, advice: Advice) -> Decision:
+        candidate_D = self._slewed(self._in_range(advice.values_D))
+        if np.array_equal(candidate_D, self.in_force_D):
+            return self._decided("hold", "already in force", self.in_force_D)
         self.in_force_D = candidate_D
-        return self._decided("apply", "all of the expected gain's interval is a gain", candidate_D)
+        return self._decided("apply", "the least gain expected is sure enough", candidate_D)
 
     def judge(self, canary_gain_nats: float, in_force_gain_nats: float = 0.0) -> Decision:
         """Decide about the canary: gains over the defaults as measured side by side.
@@ -125,7 +156,7 @@ class Guard:
         is_shipped = np.array_equal(self.in_force_D, self.shipped_D)
         needed = self.config.canary_margin_nats if is_shipped else in_force_gain_nats
         if not canary_gain_nats > max(needed, self.config.canary_margin_nats):
-            if in_force_gain_nats < -self.config.trip_loss_nats:
+            if self._is_loss(in_force_gain_nats, self.config.trip_loss_nats):
                 return self._take_back(f"measured {in_force_gain_nats:.3f} nats beside a canary")
             self.waiting = 0 if not is_shipped else self.config.cool_down_decisions
             return self._decided("hold", "the canary did not gain enough", self.in_force_D)
@@ -144,11 +175,35 @@ class Guard:
         if np.array_equal(self.in_force_D, self.shipped_D):
             self._seen_under_default = dict(telemetry)
             return self._decided("hold", "the defaults are in force", self.in_force_D)
+        if gain_nats is not None:
+            # The account outlives the setting: what is lost under one is lost on the path.
+            total = (self.account_nats or 0.0) + gain_nats
+            self.account_nats = min(total, self.config.account_cap_nats)
+        self._last_gain_nats = gain_nats
         trouble = self._trouble(telemetry, gain_nats)
         if not trouble:
             self.good_D = self.in_force_D
             return self._decided("hold", "went well", self.in_force_D)
         return self._take_back(trouble)
+
+    def check_early(self, gain_nats: float, exposure: float) -> Decision:
+        """Look at the start of an interval, for the length of a canary: a large loss ends it.
+
+        Args:
+            gain_nats: Gain of what is in force over a control group on the defaults.
+            exposure: Share of the interval that this took.
+        """
+        if np.array_equal(self.in_force_D, self.shipped_D):
+            return self._decided("hold", "the defaults are in force", self.in_force_D)
+        if self._is_loss(gain_nats, self.config.early_trip_loss_nats):
+            if self.account_nats is not None:
+                self.account_nats += exposure * gain_nats
+            return self._take_back(f"measured {gain_nats:.3f} nats early in the interval")
+        return self._decided("hold", "starts well", self.in_force_D)
+
+    def _is_loss(self, gain_nats: float, allowed_nats: float) -> bool:
+        """Say whether a measured loss is large enough to act on, and going back loses less."""
+        return gain_nats < self._return_gain_nats - allowed_nats
 
     def _take_back(self, trouble: str) -> Decision:
         known = self.good_D if not np.array_equal(self.good_D, self.in_force_D) else self.shipped_D
@@ -160,7 +215,7 @@ class Guard:
 
     def _trouble(self, telemetry: Mapping[str, float], gain_nats: float | None) -> str:
         config, before = self.config, self._seen_under_default
-        if gain_nats is not None and gain_nats < -config.trip_loss_nats:
+        if gain_nats is not None and self._is_loss(gain_nats, config.trip_loss_nats):
             return f"measured {gain_nats:.3f} nats against the defaults"
         again = telemetry.get("retransmit_ratio", 0.0)
         allowed = before.get("retransmit_ratio", 0.0) + config.trip_retransmit_over_default
@@ -199,14 +254,21 @@ class Guard:
                 limited[column] = np.clip(values_D[column], now - reach, now + reach)
         return self._in_range(limited)
 
-    def _stay(self, reason: str) -> Decision:
-        """Refuse a proposal; what a canary accepted stays in force, trip wires watch it.
+    def _stay(self, reason: str, *, proven: bool = False) -> Decision:
+        """Refuse a proposal; what was accepted on this path stays in force, trip wires watch it.
 
         Going back to the defaults for every poor proposal costs more than it saves: a change of
         codec drains the pipeline, and page versions are gone.
+
+        Args:
+            reason: Why it is refused.
+            proven: Whether only what gained in its last interval may stay.
         """
-        accepted = self.needs_canary and not np.array_equal(self.in_force_D, self.shipped_D)
-        if accepted:
+        is_shipped = np.array_equal(self.in_force_D, self.shipped_D)
+        accepted = self.needs_canary or self.account_nats is not None
+        if proven:
+            accepted = self._last_gain_nats is not None and self._last_gain_nats > 0.0
+        if accepted and not is_shipped:
             return self._decided("hold", reason, self.in_force_D)
         return self._fall_back(reason)
 

@@ -69,7 +69,7 @@ class OptimizerModel:
         parts: Learned part of each target that has one.
         stale: Targets whose parameter table or observation has changed since training, with the
             fingerprint they were trained on: they answer with the defaults.
-        guard: Margins that are built in.
+        guard: Margins instead of those that each part brings.
     """
 
     kind: str = "policy"
@@ -84,7 +84,7 @@ class OptimizerModel:
     ) -> None:
         self.parts = dict(parts)
         self.stale = dict(stale or {})
-        self.guard = guard or GuardConfig()
+        self.guard = guard
         trained = {target: part.card.fingerprint for target, part in self.parts.items()}
         self.features_hash = combined_fingerprint(trained | self.stale)
         self.inputs = INPUTS
@@ -161,7 +161,7 @@ class OptimizerModel:
             "parts": {
                 target: part.card.model_dump(mode="json") for target, part in self.parts.items()
             },
-            "guard": self.guard.model_dump(mode="json"),
+            "guard": None if self.guard is None else self.guard.model_dump(mode="json"),
             "files": files,
         }
         (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")

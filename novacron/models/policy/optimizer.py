@@ -250,7 +250,9 @@ class AutoOptimizer:
     def _guard(self, target: str, key: str, spec: ObservationSpec, shipped_D: Float64) -> Guard:
         known = self._guards.get((target, key))
         if known is None or not np.array_equal(known.shipped_D, shipped_D):
-            known = Guard(group=spec.group, shipped_D=shipped_D, config=self._config)
+            part = self.model.parts.get(target)
+            config = self._config or (GuardConfig() if part is None else part.card.guard)
+            known = Guard(group=spec.group, shipped_D=shipped_D, config=config)
             self._guards[target, key] = known
         return known
 
@@ -268,7 +270,7 @@ class AutoOptimizer:
     def _with_canary(
         self, target: str, part: TargetPart, advised: Advised, guard: Guard, probes: int
     ) -> Settled:
-        decision = guard.propose(advised.advice)
+        decision = guard.propose(advised.advice, trial_first=True)
         version = part.card.version
         if decision.canary_D is None:
             if np.array_equal(decision.values_D, guard.shipped_D):

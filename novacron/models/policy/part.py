@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from novacron.models.policy.config import GuardConfig
 from novacron.models.policy.effects import (
     EFFECTS,
     Familiar,
@@ -53,6 +54,8 @@ class PartCard(BaseModel):
     frames: int = Field(ge=1, le=4)
     seed: int
     env_steps: int
+    guard: GuardConfig = GuardConfig()
+    """Margins chosen for this part on validation worlds."""
     gain_widening_nats: float
     """Added to both ends of the expected gain's interval; set on validation worlds."""
     evidence: str
@@ -141,7 +144,6 @@ class TargetPart:
         columns = dict(zip(EFFECTS, answer.T, strict=True))
         gain = np.sort(answer[:, :3], axis=1)
         wider = self.card.gain_widening_nats
-        has_cost = "money" in self.card.weights
         has_host = any(channel.name == "cpu_busy_ratio" for channel in self.spec.channels)
         nothing = np.full(len(rows), np.nan)
         return Expected(
@@ -150,14 +152,17 @@ class TargetPart:
             gain_hi_nats=gain[:, 2] + wider,
             throughput_log_ratio=columns["throughput_log_ratio"],
             latency_log_ratio=columns["latency_log_ratio"],
-            cost_log_ratio=columns["cost_log_ratio"] if has_cost else nothing,
+            cost_log_ratio=columns["cost_log_ratio"],
             loss_difference=columns["loss_difference"],
             cpu_busy_ratio=columns["cpu_busy_ratio"] if has_host else nothing,
         )
 
     def is_unfamiliar(self, observation_NO: Float32) -> NDArray[np.bool_]:
-        """Say whether the latest frame is unlike those of training."""
-        return self.familiar.is_unfamiliar(observation_NO[:, -self.spec.frame_size :])
+        """Say whether any frame that the policy reads is unlike those of training."""
+        size = self.spec.frame_size
+        frames = observation_NO[:, self._hidden :].reshape(-1, size)
+        unlike = self.familiar.is_unfamiliar(frames).reshape(len(observation_NO), -1)
+        return np.asarray(unlike.any(axis=1))
 
     def toward(self, shipped_ND: Float64, cube_ND: Float32, share: float) -> Float64:
         """Return settings `share` of the way from the shipped numbers to the proposed point.

@@ -24,7 +24,7 @@ def guard(**settings):
 
 
 def advice(values=BETTER, **facts):
-    return Advice(values_D=values, **({"gain_lo_nats": 0.1, "gain_nats": 0.3} | facts))
+    return Advice(values_D=values, **({"gain_lo_nats": -0.1, "gain_nats": 0.3} | facts))
 
 
 def test_setting_is_tried_on_a_small_share_before_it_gets_all_of_the_traffic():
@@ -158,6 +158,85 @@ def test_without_a_canary_only_a_sure_gain_is_applied():
     assert sure.action == "apply"
 
 
+def test_sure_gain_needs_no_canary_unless_a_trial_is_asked_for():
+    at_once = guard().propose(advice(gain_lo_nats=0.2))
+    tried = guard().propose(advice(gain_lo_nats=0.2), trial_first=True)
+
+    assert (at_once.action, tried.action) == ("apply", "canary")
+
+
+def test_smaller_step_is_taken_where_the_whole_one_is_not_sure():
+    watcher = guard(needs_canary=False)
+    half = SHIPPED.copy()
+    half[0] = 11
+
+    decision = watcher.propose(
+        advice(gain_lo_nats=-0.5), (advice(half, gain_lo_nats=0.1, gain_nats=0.15),)
+    )
+
+    assert decision.action == "apply"
+    assert np.array_equal(watcher.in_force_D, half)
+
+
+def test_gains_measured_on_a_path_pay_for_risk_and_losses_take_it_away():
+    watcher = guard(sure_gain_nats=0.1, needs_canary=False, cool_down_decisions=0)
+    watcher.account_nats = 0.0
+    first = watcher.propose(advice(gain_lo_nats=0.0)).action
+    watcher.propose(advice(gain_lo_nats=0.15))
+    watcher.watch({}, 0.25)
+
+    further = SHIPPED + np.array([1, 0, 0, 0])
+    second = watcher.propose(advice(further, gain_lo_nats=-0.1)).action
+    watcher.watch({}, -0.4)
+    third = watcher.propose(advice(further, gain_lo_nats=0.1)).action
+
+    assert (first, second, third) == ("default", "apply", "default")
+    assert watcher.account_nats == pytest.approx(-0.15)
+
+
+def test_past_gains_count_for_no_more_than_the_cap():
+    watcher = guard(account_cap_nats=0.3)
+    watcher.propose(advice(gain_lo_nats=0.5))
+    for _ in range(5):
+        watcher.watch({}, 0.4)
+
+    assert watcher.account_nats == 0.3
+
+
+def test_large_loss_early_in_an_interval_ends_it_and_is_charged_for_the_time_it_took():
+    watcher = guard(needs_canary=False)
+    watcher.account_nats = 0.0
+    watcher.propose(advice(gain_lo_nats=0.5))
+
+    small, large = watcher.check_early(-0.1, 0.2), watcher.check_early(-0.5, 0.2)
+
+    assert (small.action, large.action) == ("hold", "revert")
+    assert np.array_equal(watcher.in_force_D, SHIPPED)
+    assert watcher.account_nats == pytest.approx(-0.1)
+
+
+def test_nothing_is_taken_back_where_going_back_is_expected_to_lose_more():
+    costly, cheap = guard(), guard()
+    for watcher, expected in ((costly, -2.0), (cheap, 0.0)):
+        watcher.propose(advice(gain_lo_nats=0.5, return_gain_nats=expected))
+
+    assert costly.watch({}, -0.3).action == "hold"
+    assert cheap.watch({}, -0.3).action == "revert"
+    assert costly.watch({"retransmit_ratio": 0.5}, -0.3).action == "revert"
+
+
+def test_unfamiliar_telemetry_leaves_only_what_gained_in_its_last_interval_in_force():
+    gained, unknown = guard(), guard()
+    for watcher in (gained, unknown):
+        watcher.propose(advice(gain_lo_nats=0.5))
+    gained.watch({}, 0.2)
+    unknown.watch({})
+
+    decisions = [each.propose(advice(is_unfamiliar=True)) for each in (gained, unknown)]
+
+    assert [each.action for each in decisions] == ["hold", "default"]
+
+
 @pytest.mark.parametrize(
     ("telemetry", "gain"),
     [
@@ -185,7 +264,7 @@ def test_trouble_after_a_good_setting_goes_back_to_the_good_one_first_then_to_th
     watcher = guard(slew_octaves=1.0, cool_down_decisions=0)
     watcher.propose(advice())
     watcher.judge(0.5)
-    watcher.watch({}, 0.5)
+    watcher.watch({})
     further = BETTER.copy()
     further[0] = 32
     watcher.propose(advice(further))
@@ -213,5 +292,5 @@ def test_verdict_without_a_canary_is_refused():
 
 
 def test_canary_lasts_at_least_three_round_trips():
-    assert canary_length_s(GuardConfig(), 10.0) == 2.0
+    assert canary_length_s(GuardConfig(), 10.0) == 1.0
     assert canary_length_s(GuardConfig(), 1000.0) == 3.0

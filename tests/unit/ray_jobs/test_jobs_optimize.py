@@ -50,7 +50,10 @@ def trained_by_hand(tmp_path, **expected) -> TrainedPolicy:
 
 @pytest.mark.parametrize("target", OBSERVATIONS)
 def test_every_target_has_a_config(target):
-    assert policy_config(target).ppo.gamma == 0.0
+    ppo = policy_config(target).ppo
+
+    assert (ppo.gamma > 0.0) == (target == "hde_compression")
+    assert ppo.max_cost_increase_ratio == 0.10
 
 
 def test_unknown_target_and_unknown_setting_are_refused(tmp_path):
