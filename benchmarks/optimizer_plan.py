@@ -1,21 +1,25 @@
 """How much of the optimizer is measured, and where what was measured is kept."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import rl_envs
 from benchmarks.optimizer_peers import Learnt, own_loop
 from ray_jobs.locations import runs_dir
 from ray_jobs.policy_config import PolicyTrainConfig, policy_config, world_sha256
 from ray_jobs.policy_training import TRAINERS
 
-SEEDS: Final = {
-    "hde_compression": (0,),
-    "amst_transport": (0,),
-    "pba_prediction": (0, 1, 2),
-    "acp_consensus": (0, 1, 2),
-}
-"""Targets of the full run, and the seeds their policies are trained with."""
+TARGETS: Final = (
+    "hde_compression", "amst_transport", "pba_prediction", "acp_consensus", "itp_partition", "joint",
+)  # fmt: skip
+SEEDS: Final = (0, 1, 2, 3, 4)
+"""Seeds that the own loop's policies are trained with in the full run."""
+_JUDGING: Final = (
+    "novacron/models/policy", "rl_envs/learn", "rl_envs/baselines", "rl_envs/guarded.py",
+    "rl_envs/evaluate.py", "rl_envs/judge.py",
+)  # fmt: skip
 OWN: Final = TRAINERS["loop"]
 
 
@@ -39,8 +43,8 @@ class Sizes:
 
 
 FULL: Final = Sizes(
-    targets=tuple(SEEDS), seeds=(0,), worlds=512, decisions=6, search_worlds=16,
-    gp_probes=10, gp_worlds=6, gp_targets=("amst_transport",), parity_steps=0, own_steps=None,
+    targets=TARGETS, seeds=SEEDS, worlds=512, decisions=6, search_worlds=16,
+    gp_probes=10, gp_worlds=6, gp_targets=("amst_transport",), parity_steps=200_000, own_steps=None,
     with_rllib=True, calls=200,
 )  # fmt: skip
 
@@ -83,8 +87,18 @@ def policies_of(bench: Bench, target: str) -> tuple[Learnt, ...]:
     ppo = bench.config(target).ppo
     return tuple(
         own_loop(target, ppo.model_copy(update={"seed": seed}), bench.cache, bench.world)
-        for seed in (SEEDS[target] if bench.sizes.own_steps is None else bench.sizes.seeds)
+        for seed in bench.sizes.seeds
     )
+
+
+def judging_sha256() -> str:
+    """Return the digest of the code that assembles, guards and judges policies."""
+    root, digest = Path(rl_envs.__file__).parent.parent, hashlib.sha256()
+    for name in _JUDGING:
+        entry = root / name
+        for path in sorted(entry.rglob("*.py")) if entry.is_dir() else [entry]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def full_bench() -> Bench:

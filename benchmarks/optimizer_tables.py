@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.results_format import Metric
-from rl_envs.evaluate import Harm, Interval
+from rl_envs.evaluate import Harm, Interval, Played, mean_interval
 from rl_envs.judge import Judgement
+from rl_envs.worlds import MAX_COST_INCREASE_RATIO
 
 CLAIMED: Final = {
     "latency": ("latency_ms", -0.252),
@@ -60,6 +62,20 @@ def harm_metrics(prefix: str, where: str, found: Harm, n: int) -> list[Metric]:
             f"{prefix}_worst_decision_change", where, found.worst_decision, n, "shipped default"
         ),
     ]
+
+
+def limit_metric(prefix: str, where: str, played: Sequence[Played]) -> Metric:
+    """Return the share of worlds whose cost over the episode rises beyond the limit."""
+    price, first = "cost_usd_per_gb", played[0]
+    dearer = np.stack(
+        [
+            np.log(each.metrics_KN[price] / each.default_metrics_KN[price]).mean(axis=0)
+            for each in played
+        ]
+    )
+    over = (dearer > np.log1p(MAX_COST_INCREASE_RATIO)).astype(np.float64)
+    return metric(f"{prefix}_cost_over_limit_ratio", where, mean_interval(over, first.path_N),
+                  "limit 10 %")  # fmt: skip
 
 
 def change_metrics(prefix: str, target: str, changes: Mapping[str, Interval]) -> list[Metric]:

@@ -12,6 +12,7 @@ from benchmarks.optimizer_tables import (
     change_metrics,
     harm_metrics,
     judged_metrics,
+    limit_metric,
     metric,
     number,
 )
@@ -77,6 +78,7 @@ def measure_target(bench: Bench, target: str) -> TargetResult:
     part, q_network = _assembled(target, main, config, trainer, bench)
     found = judged_metrics("policy", target, judged)
     found += change_metrics("policy", target, judged.changes)
+    found.append(limit_metric("policy", target, played))
     single = judge([play(NetworkController("rllib", main.network), worlds)], oracle, others)
     improvements = {"best static": judge([others["best_static"]], oracle, {}).improvement}
     improvements |= {"policy, all seeds": judged.improvement}
@@ -148,12 +150,16 @@ def _guarded(
     """Judge the guarded policy on test paths, and its harm on paths outside training."""
     longer = replace(worlds, worlds=min(worlds.worlds, 512))
     rows = {name: _first(each, longer.worlds) for name, each in others.items()}
-    safe = judge([play(GuardedController(part), longer)], oracle, rows)
+    guarded = play(GuardedController(part), longer)
+    safe = judge([guarded], oracle, rows)
     away = replace(longer, split="ood")
     unfamiliar = play(GuardedController(part), away)
     without = play(GuardedController(part, canary=False), longer)
     found = judged_metrics("guarded", target, safe)
     found += change_metrics("guarded", target, safe.changes)
+    found.append(limit_metric("guarded", target, [guarded]))
+    found.append(number("guard_sure_gain_nats", target, part.card.guard.sure_gain_nats, 1,
+                        "chosen on validation paths"))  # fmt: skip
     away_name = f"{target}, out of distribution"
     found += harm_metrics(
         "guarded", away_name, harm(unfamiliar.reward_KN[None], unfamiliar.path_N),

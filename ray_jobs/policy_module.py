@@ -52,7 +52,9 @@ def build_algorithm(target: str, ppo: PpoConfig, *, scenario: str) -> Algorithm:
         target,
         num_envs=ppo.num_envs,
         settings={
-            "scenario": scenario, "split": "train", "frames": ppo.frames,
+            "scenario": scenario,
+            "split": "train",
+            "frames": ppo.frames,
             "max_cost_increase_ratio": ppo.max_cost_increase_ratio,
         },
     )

@@ -165,7 +165,10 @@ class GuardedController(BaseController):
         advanced, world = simulator.advance(self._last)
         group = self._env.target.group
         return np.stack(
-            [simulator.play(advanced, world, decode_unit(group, cube))[1].reward for cube in cube_AND]
+            [
+                simulator.play(advanced, world, decode_unit(group, cube))[1].reward
+                for cube in cube_AND
+            ]
         )
 
     def _sd(self) -> FloatArray:

@@ -68,7 +68,7 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each choice
         self,
         num_envs: int = 1,
         *,

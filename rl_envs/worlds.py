@@ -13,7 +13,7 @@ MAX_COST_INCREASE_RATIO: Final = 0.10
 """Limit of the cost increase that policies are trained and judged under, unless said otherwise."""
 
 
-def make_worlds(
+def make_worlds(  # noqa: PLR0913 - one argument for each choice
     target: str,
     worlds: int,
     *,

@@ -18,7 +18,9 @@ from rl_envs.learn.ppo import train_ppo
 from rl_envs.worlds import make_worlds
 
 TARGET = "acp_consensus"
-TINY = PpoConfig(env_steps=24_576, num_envs=128, batch_steps=2048, hidden=(32, 32), learning_rate=3e-3)
+TINY = PpoConfig(
+    env_steps=24_576, num_envs=128, batch_steps=2048, hidden=(32, 32), learning_rate=3e-3
+)
 
 
 @pytest.fixture(scope="module")
