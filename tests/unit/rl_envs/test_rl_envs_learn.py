@@ -225,11 +225,19 @@ def test_guard_returns_most_unfamiliar_paths_to_the_defaults(assembled):
 
 @pytest.mark.learn
 def test_regression_on_labels_is_a_policy_of_its_own(assembled):
-    _, effects = assembled
-    worlds = Worlds(target=TARGET, worlds=64, decisions=2)
-    rng = np.random.default_rng(0)
+    part, effects = assembled
+    env = make_worlds(TARGET, 64, seed=6, split="test")
+    observation, _ = env.reset(seed=6)
+    controller = QRegression(TARGET, effects)
+    controller.begin(env)
 
-    played = play(QRegression(TARGET, effects), worlds)
-    anything = play(NetworkController("r", lambda o: rng.uniform(-1, 1, (len(o), 4))), worlds)
+    chosen = controller.act(observation)
 
-    assert played.reward_KN.mean() > anything.reward_KN.mean() + 0.3
+    mine, theirs = (part.expect(observation, each) for each in (chosen, part.propose(observation)))
+    assert (mine.gain_nats > theirs.gain_nats).mean() > 0.9
+    assert np.array_equal(chosen, _again(controller, env, observation))
+
+
+def _again(controller, env, observation):
+    controller.begin(env)
+    return controller.act(observation)
