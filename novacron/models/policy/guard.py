@@ -156,7 +156,8 @@ class Guard:
         is_shipped = np.array_equal(self.in_force_D, self.shipped_D)
         needed = self.config.canary_margin_nats if is_shipped else in_force_gain_nats
         if not canary_gain_nats > max(needed, self.config.canary_margin_nats):
-            if self._is_loss(in_force_gain_nats, self.config.trip_loss_nats):
+            lost = self._is_loss(in_force_gain_nats, self.config.trip_loss_nats)
+            if lost and not is_shipped:
                 return self._take_back(f"measured {in_force_gain_nats:.3f} nats beside a canary")
             self.waiting = 0 if not is_shipped else self.config.cool_down_decisions
             return self._decided("hold", "the canary did not gain enough", self.in_force_D)
