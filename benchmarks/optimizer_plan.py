@@ -70,7 +70,7 @@ class Bench:
         config = policy_config(target)
         if self.sizes.own_steps is None:
             return config
-        small = {"worlds": 32, "steps": 4, "epochs": 2}
+        small = {"worlds": 32, "steps": 4, "epochs": 2, "margin_worlds": 32}
         ppo = {"env_steps": self.sizes.own_steps, "hidden": (32, 32)}
         return config.model_copy(
             update={

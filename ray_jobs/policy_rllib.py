@@ -109,7 +109,7 @@ def _train(
             point = CurvePoint(
                 env_steps=int(result["num_env_steps_sampled_lifetime"]),
                 cpu_s=round(before_s + time.process_time() - started_s, 3),
-                gain_nats=_gain(result, steps),
+                gain_nats=decision_gain(result, steps),
                 log_std=log_std_of(algorithm),
             )
             curve.append(point)
@@ -125,7 +125,7 @@ def _train(
     return network
 
 
-def _gain(result: dict[str, Any], steps: int) -> float:
+def decision_gain(result: dict[str, Any], steps: int) -> float:
     """Return the mean gain a decision of whole episodes.
 
     RLlib's own `episode_len_mean` is one too long for each time that a batch cut an episode: its

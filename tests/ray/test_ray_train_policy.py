@@ -37,7 +37,7 @@ SETTINGS = {
         "env_steps": 32_768, "num_envs": 128, "batch_steps": 2048, "minibatch_steps": 512,
         "hidden": [32, 32],
     },
-    "effects": {"worlds": 32, "steps": 4, "epochs": 2},
+    "effects": {"worlds": 32, "steps": 4, "epochs": 2, "margin_worlds": 32},
     "checkpoint_updates": 2,
     "judged_worlds": 128,
     "decisions": 3,
