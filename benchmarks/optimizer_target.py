@@ -35,6 +35,7 @@ from rl_envs.evaluate import (
     NetworkController,
     Played,
     Worlds,
+    as_improvement,
     harm,
     mean_interval,
     play,
@@ -184,12 +185,20 @@ def _first(played: Played, worlds: int) -> Played:
     )  # fmt: skip
 
 
+def _ceiling(target: str, oracle: OracleRun, best: Played) -> Metric:
+    """Return what an oracle that sees the hidden state gains over the best fixed setting."""
+    decisions, count = oracle.reward_KN.shape
+    ahead = oracle.reward_KN - best.reward_KN[:decisions, :count]
+    most = as_improvement(mean_interval(ahead.mean(axis=0), oracle.path_N))
+    return metric("oracle_improvement_ratio_over_best_static", target, most, "best_static")
+
+
 def _fixed(
     target: str, oracle: OracleRun, others: dict[str, Played], learnt: list[Played], worlds: Worlds
 ) -> list[Metric]:
     """Judge fixed settings, hand rules and the regression on labels."""
     rules = [play(HandRule(target, name), worlds) for name in RULES.get(target, {})]
-    found = []
+    found = [_ceiling(target, oracle, others["best_static"])]
     for each in (*others.values(), *rules, *learnt):
         found += [
             metric(f"{each.name}_improvement_ratio", target, improvement_over([each]),
