@@ -44,7 +44,7 @@ class Sizes:
 
 FULL: Final = Sizes(
     targets=TARGETS, seeds=SEEDS, worlds=512, decisions=6, search_worlds=16,
-    gp_probes=10, gp_worlds=6, gp_targets=("amst_transport",), parity_steps=200_000, own_steps=None,
+    gp_probes=10, gp_worlds=6, gp_targets=("amst_transport",), parity_steps=100_000, own_steps=None,
     with_rllib=True, calls=200,
 )  # fmt: skip
 
