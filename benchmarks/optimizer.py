@@ -139,13 +139,12 @@ def joint_metrics(bench: Bench) -> list[Metric]:
         play(NetworkController("joint", each.network), worlds)
         for each in policies_of(bench, "joint")
     ]
+    parts = [
+        policies_of(bench, name)[: len(together)] for name in ("hde_compression", "amst_transport")
+    ]
     apart = [
         play(SideBySide({"hde_compression": hde.network, "amst_transport": amst.network}), worlds)
-        for hde, amst in zip(
-            policies_of(bench, "hde_compression"),
-            policies_of(bench, "amst_transport"),
-            strict=True,
-        )
+        for hde, amst in zip(*parts, strict=True)
     ]
     ahead = np.stack(
         [
