@@ -144,6 +144,8 @@ def kill_metrics(name: str, one: KillResult) -> list[Metric]:
         Metric(name="trials_repeated", set=name, value=one.repeated, n=one.trials,
                baseline="goal 0"),
         Metric(name="trials_failed", set=name, value=one.failed, n=one.trials, baseline="goal 0"),
+        Metric(name="worker_idle_between_trials_ms", set=name, value=one.idle_ms, n=one.pairs,
+               baseline=f"a trial of ten seconds becomes {1 + one.idle_ms / 1e4:.4f} times as long"),
         Metric(name="steps_run_again", set=name, value=one.steps_again, n=one.trials,
                baseline="none: of unfinished trials, since their last saved state"),
     ]  # fmt: skip

@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 import psutil
 
 from benchmarks.tuning_toy import LOG_VARIABLE, STEPS
@@ -51,6 +53,10 @@ class KillResult:
     """Times that the command was started."""
     steps_again: int
     """Steps of unfinished trials that were run twice: what was done since their last state."""
+    idle_ms: float
+    """Median time that a worker did nothing between two trials; NaN where none ran two."""
+    pairs: int
+    """Of trials that followed each other on a worker."""
     seconds: float
 
 
@@ -168,6 +174,7 @@ def count_kills(
         seconds: That all of it took.
     """
     trials, folder = found["trials"], Path(found["folder"])
+    idle_ms = idle_between_trials_ms(log)
     rows: dict[tuple[str, int, str], list[int]] = {}
     for line in log.read_text().splitlines():
         row = json.loads(line)
@@ -188,8 +195,28 @@ def count_kills(
         failed=sum(one["state"] == "failed" for one in trials),
         runs=runs,
         steps_again=again,
+        idle_ms=float(np.median(idle_ms)) if idle_ms else float("nan"),
+        pairs=len(idle_ms),
         seconds=seconds,
     )
+
+
+def idle_between_trials_ms(log: Path) -> list[float]:
+    """Return how long each worker waited between the end of a trial and the start of its next.
+
+    A step takes a second and is noted at its end: what lies between the last step of a trial and
+    the first one of the next on the same process, less that second, is the engine's.
+    """
+    by_worker: dict[int, list[Mapping[str, Any]]] = {}
+    for line in log.read_text().splitlines():
+        row = json.loads(line)
+        by_worker.setdefault(int(row["pid"]), []).append(row)
+    return [
+        (int(after["at_ns"]) - int(before["at_ns"])) / 1e6 - 1000.0
+        for rows in by_worker.values()
+        for before, after in pairwise(sorted(rows, key=lambda row: int(row["at_ns"])))
+        if before["step"] == STEPS and after["step"] == 1
+    ]
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, int, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import tuning
 from benchmarks.tuning_gain import Figure, GainResult, delivered_by, from_json, gain, to_json
-from benchmarks.tuning_kills import count_kills
+from benchmarks.tuning_kills import count_kills, idle_between_trials_ms
 from benchmarks.tuning_toy import STEPS
 from tuning.objective import Metric
 from tuning.scores import GroupScores
@@ -75,7 +75,14 @@ def toy_search(folder, *, ended=(0, 1, 2)):
              "state": "finished"}
         )  # fmt: skip
         rows += [
-            {"block": "search", "seed": 7, "values": values, "step": step, "at_ns": 1000 + step}
+            {
+                "block": "search",
+                "seed": 7,
+                "values": values,
+                "step": step,
+                "pid": 9,
+                "at_ns": (number * 5 + step) * 10**9,
+            }
             for step in range(1, STEPS + 1)
         ]
         if number in ended:
@@ -94,7 +101,7 @@ def counted(found, rows, folder):
 
 def test_a_search_that_went_on_properly_lost_and_repeated_nothing(tmp_path):
     found, rows = toy_search(tmp_path)
-    again = rows[0] | {"at_ns": 1500}
+    again = rows[0] | {"at_ns": 1500, "pid": 8}
 
     assert counted(found, rows, tmp_path) == (0, 0, 0)
     assert counted(found, [*rows, again], tmp_path) == (0, 0, 1)
@@ -111,3 +118,12 @@ def test_a_step_after_a_trials_end_is_a_repetition(tmp_path):
     late = rows[5] | {"at_ns": 2**62}
 
     assert counted(found, [*rows, late], tmp_path) == (0, 1, 1)
+
+
+def test_idle_time_is_what_lies_between_two_trials_of_a_worker(tmp_path):
+    _, rows = toy_search(tmp_path)
+    log = tmp_path / "steps.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    # Trials start every five seconds and take four.
+    assert idle_between_trials_ms(log) == [1000.0, 1000.0]
