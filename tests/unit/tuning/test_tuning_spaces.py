@@ -69,8 +69,10 @@ def test_the_shipped_training_file_lies_inside_the_space(model, request):
     space = space_of(model)
     if model == "policy":
         for path in (root / "policy").glob("*.yaml"):
-            content = load_config(path, PolicyTrainConfig).model_dump(mode="json")
-            assert space.with_defaults(content).default()["hidden"] == (64, 64)
+            config = load_config(path, PolicyTrainConfig)
+            default = space.with_defaults(config.model_dump(mode="json")).default()
+            assert default["hidden"] == config.ppo.hidden
+            assert default["gamma"] == config.ppo.gamma
     else:
         kind = trainer_of(model).config_model
         content = load_config(root / "train" / f"{model}.yaml", kind).model_dump(mode="json")
