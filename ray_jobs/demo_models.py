@@ -97,7 +97,7 @@ def _scaling(seed: int) -> dict[str, Any]:
 
 
 def _optimizer(seed: int) -> dict[str, Any]:
-    target = "acp_consensus"
+    target = "pba_prediction"
     env = gym.make(rl_envs.ENVIRONMENTS[target], scenario="wan", split="test")
     observation, _ = env.reset(seed=seed)
     telemetry = {name: float(of_N[0]) for name, of_N in latest(target, observation[None]).items()}

@@ -85,14 +85,7 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         for name, number in (("num_envs", num_envs), ("episode_steps", steps)):
             if number < 1:
                 raise OutOfRangeError(field=name, got=number, expected="at least 1")
-        if frames is not None and not 1 <= frames <= target.observation.frames:
-            raise OutOfRangeError(
-                field="frames", got=frames, expected=f"1 to {target.observation.frames}"
-            )
-        if max_cost_increase_ratio is not None and not max_cost_increase_ratio >= 0.0:
-            raise OutOfRangeError(
-                field="max_cost_increase_ratio", got=max_cost_increase_ratio, expected="at least 0"
-            )
+        _check_choices(target, frames, max_cost_increase_ratio)
         self._hidden = 0 if frames is None else frames_hidden(target.observation, frames)
         bank = None
         if traces is not None:
@@ -277,3 +270,16 @@ def _with_rows(array: Any, rows: IntArray, part: Any) -> Any:
     merged = array.copy()
     merged[rows] = part
     return merged
+
+
+def _check_choices(
+    target: Target[Any, Any], frames: int | None, max_cost_increase_ratio: float | None
+) -> None:
+    if frames is not None and not 1 <= frames <= target.observation.frames:
+        raise OutOfRangeError(
+            field="frames", got=frames, expected=f"1 to {target.observation.frames}"
+        )
+    if max_cost_increase_ratio is not None and not max_cost_increase_ratio >= 0.0:
+        raise OutOfRangeError(
+            field="max_cost_increase_ratio", got=max_cost_increase_ratio, expected="at least 0"
+        )

@@ -395,7 +395,5 @@ def _effects(expected: Mapping[str, float]) -> dict[str, float]:
         for name, source in told.items()
         if np.isfinite(expected.get(source, np.nan))
     }
-    for name in ("loss_difference", "cpu_busy_ratio"):
-        if np.isfinite(expected.get(name, np.nan)):
-            effects[name] = expected[name]
-    return effects
+    plain = {name: expected.get(name, np.nan) for name in ("loss_difference", "cpu_busy_ratio")}
+    return effects | {name: value for name, value in plain.items() if np.isfinite(value)}
