@@ -6,10 +6,12 @@ the last part that it finished; `--only NAME,NAME` measures some parts and keeps
 """
 
 import argparse
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -57,9 +59,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work = runs / "work" / name
         shutil.rmtree(work, ignore_errors=True)
         bench = Bench(work=work, quick=given.quick, say=_say)
-        results[name] = measure_part(name, bench, kept, catalogue=CATALOGUE)
+        with _silent_models():
+            results[name] = measure_part(name, bench, kept, catalogue=CATALOGUE)
     path = write_result(to_result(results, missing), given.out)
     _say(f"wrote {path}")
+
+
+@contextmanager
+def _silent_models() -> Iterator[None]:
+    """Keep models that fail on purpose from filling the terminal with their stacks."""
+    log = logging.getLogger("serve_apps")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def to_result(results: dict[str, PartResult], missing: Sequence[str]) -> BenchmarkResult:

@@ -4,7 +4,6 @@ No socket and no HTTP parser: what they cost is the same whatever answers, and i
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,8 +103,6 @@ class Replica:
         self.shelf = shelf
         limits = LimitsConfig()
         metrics = ServingMetrics(NoMetrics(), METRICS_FLUSH_S)
-        # A model that fails on purpose would fill the terminal with its stack.
-        logging.getLogger("serve_apps").setLevel(logging.CRITICAL)
         self.host = ModelHost(shelf, [shelf.name], batching or BatchingConfig())
         self.asking: Asking | None = None
         if resilience is not None:
