@@ -7,7 +7,9 @@ what is true. A lost worker's trial goes on elsewhere from its last saved state.
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +25,19 @@ from ray.tune.search import Searcher
 
 from novacron.models.search_space import SearchSpace
 from tuning.attempt import Parent, Saving, attempt
-from tuning.journal import Journal, Report, Spec
+from tuning.journal import Journal, Record, Report, Spec
 from tuning.objective import Objective, TrialStopped
 from tuning.plan import Plan, Watch
 from tuning.stopping import MEMBER, STEP, TARGET
 from tuning.storage import Storage
 
+logger = logging.getLogger(__name__)
+
 _LOST_WORKERS: Final = 5
 """Times that a trial is tried again after its worker died under it."""
+_LOST_ACTORS: Final = 5
+"""Times that trials are given out anew, which Tune gave up although their workers were merely gone."""
+_PAUSE_S: Final = 2.0
 _SETTINGS: Final = {
     # The journal has all of it; three loggers a trial would cost more than short trials do.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -84,8 +91,37 @@ def run_on_ray(
         name: Of Tune's own folder below the search's.
         parallel: Most at once; None: as many as the cluster has slots for.
     """
+    for again in range(_LOST_ACTORS + 1):
+        lost = _run_once(
+            plan,
+            ground,
+            scheduler,
+            watch,
+            name=f"{name}-again-{again}" if again else name,
+            parallel=parallel,
+            is_last=again == _LOST_ACTORS,
+        )
+        if not lost or watch.should_stop():
+            return
+        logger.warning("%d trials lost their workers and are run again", len(lost))
+        plan = _Again(lost, plan)
+        # A lost node's workers refuse at once for as long as the cluster takes them for alive.
+        time.sleep(_PAUSE_S)
+
+
+def _run_once(
+    plan: Plan,
+    ground: Ground,
+    scheduler: TrialScheduler,
+    watch: Watch,
+    *,
+    name: str,
+    parallel: int | None,
+    is_last: bool,
+) -> list[Spec]:
+    """Run a plan's trials and return those that Tune gave up because their workers were gone."""
     journal = Journal(ground.storage, ground.space)
-    ends = _Ends(plan, journal, watch)
+    ends = _Ends(plan, journal, watch, is_last=is_last)
     is_pbt = isinstance(scheduler, PopulationBasedTraining)
     searcher = None
     space: dict[str, Any] = {}
@@ -93,7 +129,7 @@ def run_on_ray(
         # Tune allows no searcher beside PBT: the whole population is named at the start.
         specs = list(iter(plan.next, None))
         if not specs:
-            return
+            return []
         space = {MEMBER: tune.grid_search([_member(one, ground.space) for one in specs])}
     else:
         searcher = _PlanSearcher(plan, ground.space)
@@ -124,6 +160,27 @@ def run_on_ray(
             ),
         )
         tuner.fit()
+    return ends.lost
+
+
+class _Again:
+    """Trials that lost their workers, then whatever their plan has left."""
+
+    def __init__(self, lost: Sequence[Spec], plan: Plan) -> None:
+        self._lost, self._plan = deque(lost), plan
+
+    @property
+    def left(self) -> int:
+        """Trials that are still to be handed out."""
+        return len(self._lost) + self._plan.left
+
+    def next(self) -> Spec | None:
+        """Return a trial that was lost, or the plan's next one."""
+        return self._lost.popleft() if self._lost else self._plan.next()
+
+    def ended(self, record: Record) -> None:
+        """Tell the plan."""
+        self._plan.ended(record)
 
 
 class _DriverOnly:
@@ -167,8 +224,11 @@ class _PlanSearcher(_DriverOnly, Searcher):
 class _Ends(_DriverOnly, tune.Callback):
     """Writes down what only the driver knows: trials given up, trials whose workers died."""
 
-    def __init__(self, plan: Plan, journal: Journal, watch: Watch) -> None:
+    def __init__(self, plan: Plan, journal: Journal, watch: Watch, *, is_last: bool) -> None:
         self._plan, self._journal, self._watch = plan, journal, watch
+        self._is_last = is_last
+        self.lost: list[Spec] = []
+        """Trials that Tune gave up before it had tried them as often as it was told to."""
 
     def on_trial_complete(
         self,
@@ -186,7 +246,15 @@ class _Ends(_DriverOnly, tune.Callback):
         trial: TuneTrial,
         **_: Any,
     ) -> None:
-        self._close(str(trial), "failed", f"its worker died {_LOST_WORKERS + 1} times")
+        trial_id = str(trial)
+        # Of an actor that is unavailable but not dead yet, Tune hears twice, and the second time it
+        # gives the trial up.
+        is_given_up_early = trial.num_failures <= _LOST_WORKERS and not self._is_last
+        if is_given_up_early and not self._journal.is_ended(trial_id):
+            record = self._journal.record(trial_id)
+            self.lost.append(replace(record.spec, values=record.values))
+            return
+        self._close(trial_id, "failed", f"its worker died {trial.num_failures} times")
 
     def _close(self, trial_id: str, state: Any, error: str) -> None:
         if not self._journal.is_ended(trial_id):
