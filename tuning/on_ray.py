@@ -133,7 +133,6 @@ def _run_once(
         space = {MEMBER: tune.grid_search([_member(one, ground.space) for one in specs])}
     else:
         searcher = _PlanSearcher(plan, ground.space)
-    tune_storage = ground.storage.below("tune")
     with _settings(_SETTINGS):
         tuner = tune.Tuner(
             tune.with_resources(
@@ -149,18 +148,22 @@ def _run_once(
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=tune_storage.root,
-                storage_filesystem=tune_storage.filesystem,
-                failure_config=tune.FailureConfig(max_failures=_LOST_WORKERS),
-                callbacks=[ends],
-                stop=_StopAll(watch),
-                verbose=0,
-            ),
+            run_config=_run_config(name, ground.storage.below("tune"), ends, watch),
         )
         tuner.fit()
     return ends.lost
+
+
+def _run_config(name: str, storage: Storage, ends: "_Ends", watch: Watch) -> tune.RunConfig:
+    return tune.RunConfig(
+        name=name,
+        storage_path=storage.root,
+        storage_filesystem=storage.filesystem,
+        failure_config=tune.FailureConfig(max_failures=_LOST_WORKERS),
+        callbacks=[ends],
+        stop=_StopAll(watch),
+        verbose=0,
+    )
 
 
 class _Again:

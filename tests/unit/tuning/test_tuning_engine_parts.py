@@ -322,7 +322,7 @@ def test_what_the_driver_holds_need_not_be_pickled_for_tune(journal, tmp_path):
     watch = Watch(should_stop=Unpicklable(), on_end=Unpicklable())
     parts = [
         on_ray._PlanSearcher(plan, SPACE),
-        on_ray._Ends(plan, journal, watch),
+        on_ray._Ends(plan, journal, watch, is_last=True),
         on_ray._StopAll(watch),
     ]
 
