@@ -120,7 +120,7 @@ class ReplicaConfig(_Settings):
     restart. 0: never."""
     short_path: bool = True
     """Whether inference is answered ahead of Serve's machinery for each request, where HAProxy
-    sends callers straight to the replicas: a third of the CPU for a light model. Serve's own counters
+    sends callers straight to the replicas, which is cheaper for light models. Serve's own counters
     of requests miss those; the platform's do not. See `serve_apps.short_path`."""
 
 

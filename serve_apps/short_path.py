@@ -1,7 +1,7 @@
 """Answers inference at the replica's own listeners, ahead of Serve's machinery for each request.
 
 Behind HAProxy every replica listens itself. Serve puts tasks, contexts and metrics of its own
-between that listener and the application, which cost several times the answer of a light model.
+between that listener and the application, which cost more than the answer of a light model.
 The listener takes middlewares (`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`), and one of them hands
 inference requests to this replica's gateway at once; its gRPC server takes services that it passes
 through. All else, and everything in a process that serves no models, goes the way it always went.
