@@ -25,16 +25,16 @@ from novacron.errors import (
 from serve_apps.access.desk import Desk, Visit
 from serve_apps.arrow_ipc import CONTENT_TYPE as ARROW
 from serve_apps.arrow_ipc import ArrowStream
+from serve_apps.asgi import Receive, Send
 from serve_apps.dataplane import DataPlane
 from serve_apps.domain.site import Site
-from serve_apps.http_body import CallerGoneError, Message, Receive, read_body, read_timeout_s
+from serve_apps.http_body import CallerGoneError, read_body, read_timeout_s
 from serve_apps.oip import encode_error
 from serve_apps.oip_binary import HEADER_LENGTH, OipHttp
 from serve_apps.request_path import KEY_HEADER
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID_HEADER: Final = "x-request-id"
 PREDICTION_ID_HEADER: Final = "x-prediction-id"

@@ -1,14 +1,12 @@
 """Reads a request's body and the headers that say something of it, never beyond the limit."""
 
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from novacron.errors import UnreadableInputError
+from serve_apps.asgi import Receive
 from serve_apps.dataplane import DataPlane
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 
 TIMEOUT_HEADER: Final = "x-timeout-ms"
 _AUTO_GZIP_OR_ZLIB: Final = 47  # zlib: 15-bit window + 32, the header tells which

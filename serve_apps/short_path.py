@@ -12,12 +12,14 @@ platform's, in `novacron.monitoring.metric_names`, count all of them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import grpc
 from starlette.middleware import Middleware
+
+from serve_apps.asgi import App, Message, Receive, Send
 
 CALLBACK_VARIABLE: Final = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 CALLBACK: Final = "serve_apps.short_path:middlewares"
@@ -27,10 +29,6 @@ than what it could save."""
 GIVE_UP_S: Final = 60.0
 """A body that has not come after this time does not come; its request is dropped."""
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 GrpcCall = Callable[[str, bytes, Any], Awaitable[bytes]]
 
 
