@@ -1,26 +1,16 @@
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from patterns_windows import NOISE, NOW, SMALL, WINDOWS, T, request_for
 
 import novacron
 from novacron.errors import (
-    ArtifactError,
-    FeatureMismatchError,
     InvalidInputError,
     NotReadyError,
     OutOfRangeError,
     SchemaError,
-)
-from novacron.models.bundles import load_bundle
-from novacron.models.patterns.calibration import (
-    apply_temperature,
-    fit_period_width,
-    fit_temperature,
-    period_bounds,
 )
 from novacron.models.patterns.config import PatternsConfig
 from novacron.models.patterns.definitions import (
@@ -31,47 +21,20 @@ from novacron.models.patterns.definitions import (
     season_of,
 )
 from novacron.models.patterns.examples import draw_examples
-from novacron.models.patterns.fit import fit_patterns, score_examples
-from novacron.models.patterns.forest import Forest, grow
+from novacron.models.patterns.fit import score_examples
 from novacron.models.patterns.recognizer import PatternRecognizer
 from novacron.models.patterns.rules import by_rules
 from novacron.models.tensor_checks import check_tensors
 from novacron.telemetry.synthesize.usage_patterns import NOISE_AT_ONE
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SMALL = PatternsConfig(train_each=40, validation_each=20, trees=40)
-T = np.arange(400)
-NOISE = np.random.default_rng(3).standard_normal(400)
-WINDOWS = {
-    "periodic": np.sin(2 * np.pi * T / 24) + 0.2 * NOISE,
-    "steady_state": NOISE,
-    "linear_growth": T / 100 + 0.2 * NOISE,
-    "linear_decline": -T / 100 + 0.2 * NOISE,
-    "exponential_growth": np.exp(T / 90) + NOISE,
-    "level_shift": 4.0 * (T > 230) + 0.3 * NOISE,
-    "plateau": 4.0 * ((T > 130) & (T < 230)) + 0.3 * NOISE,
-    "valley": -4.0 * ((T > 130) & (T < 230)) + 0.3 * NOISE,
-    "spike": 15.0 * (T == 77) + 0.5 * NOISE,
-}
-
-
-@pytest.fixture(scope="session")
-def model():
-    return fit_patterns(SMALL)
-
 
 @pytest.fixture
-def recognizer(model):
-    return PatternRecognizer(model, version="3", clock=lambda: NOW)
+def model(patterns_model):
+    return patterns_model
 
 
 def hourly(values, start="2026-01-01"):
     return pd.Series(values, index=pd.date_range(start, periods=len(values), freq="h", tz="UTC"))
-
-
-def request_for(*windows, **changes):
-    rows = np.stack(windows)
-    return {"usage": rows, "step_s": np.full(len(rows), 60.0)} | changes
 
 
 @pytest.mark.parametrize("expected", sorted(WINDOWS))
@@ -286,67 +249,6 @@ def test_workloads_in_wrong_units_or_names_are_refused(recognizer, frame, error,
         recognizer.recognize_workload(frame, step_s=60)
 
 
-def test_a_bundle_answers_exactly_as_the_model_it_came_from(model, tmp_path):
-    model.save(tmp_path / "bundle")
-    rows = model.prepare(request_for(*WINDOWS.values()))
-
-    loaded = load_bundle(tmp_path / "bundle")
-
-    assert loaded.kind == "patterns"
-    for name, value in model.predict(rows).items():
-        np.testing.assert_array_equal(loaded.predict(rows)[name], value)
-
-
-def test_a_bundle_holds_no_pickle(model, tmp_path):
-    model.save(tmp_path)
-
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "match"),
-    [
-        ({"features_hash": "0" * 64}, FeatureMismatchError, "Train and register"),
-        ({"format": 99}, ArtifactError, "format"),
-        ({"types": ["steady_state"]}, ArtifactError, "types"),
-        ({"temperature": "hot"}, ArtifactError, "unreadable"),
-        ({"files": {}}, ArtifactError, "missing a part"),
-    ],
-)
-def test_a_bundle_that_does_not_fit_is_refused(model, tmp_path, change, error, match):
-    model.save(tmp_path)
-    path = tmp_path / "bundle.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-
-    with pytest.raises(error, match=match):
-        PatternRecognizer.load(tmp_path)
-
-
-def test_a_changed_forest_is_refused(model, tmp_path):
-    model.save(tmp_path)
-    path = tmp_path / "forest.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-
-    with pytest.raises(ArtifactError, match="changed"):
-        load_bundle(tmp_path)
-
-
-def test_a_forest_whose_paths_could_go_in_circles_is_refused(model):
-    arrays = dict(model.forest.arrays())
-    arrays["left_EP"] = np.zeros_like(arrays["left_EP"])
-
-    with pytest.raises(ArtifactError, match="do not fit"):
-        Forest.from_arrays(arrays, features=model.forest.feature_EP.max() + 1, classes=len(NAMES))
-
-
-def test_a_recogniser_reads_its_own_bundle(recognizer, tmp_path):
-    recognizer.save(tmp_path / "new")
-
-    again = PatternRecognizer.load(tmp_path / "new", version="4")
-
-    assert again.recognize(NOISE, step_s=60).model_version == "4"
-
-
 def test_requests_give_rows_that_join_whatever_their_length(model):
     short = model.prepare(request_for(NOISE[:100]))
     long = model.prepare(request_for(NOISE, WINDOWS["spike"]))
@@ -393,18 +295,6 @@ def test_reasons_differ_between_windows(recognizer):
     assert len(set(first.values())) == 3
 
 
-def test_the_arrays_vote_as_scikit_learn_does():
-    rng = np.random.default_rng(2)
-    x = rng.standard_normal((300, 6))
-    y = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0.5)
-    settings = {"n_estimators": 20, "min_samples_leaf": 2, "max_features": 0.5, "random_state": 4}
-
-    own = grow(x, y, classes=3, trees=20, leaf_rows=2, feature_ratio=0.5, seed=4)
-    theirs = RandomForestClassifier(**settings).fit(x, y)
-
-    np.testing.assert_allclose(own.probabilities(x), theirs.predict_proba(x), atol=1e-6)
-
-
 def test_a_small_forest_beats_the_rules_on_seeds_it_never_saw(model):
     unseen = draw_examples(12, SMALL.seed_of("test"))
 
@@ -428,38 +318,6 @@ def test_independent_noise_is_not_periodic_and_waves_are_not_steady(model):
 
     assert (answers[:40] == "periodic").sum() <= 1
     assert (answers[40:] == "periodic").sum() >= 38
-
-
-def test_a_temperature_keeps_the_order_and_repairs_over_confidence():
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 3, 3000)
-    p = np.full((3000, 3), 0.02)
-    answered = np.where(rng.random(3000) < 0.7, truth, (truth + 1) % 3)
-    p[np.arange(3000), answered] = 0.96
-
-    temperature = fit_temperature(p, truth)
-    repaired = apply_temperature(p, temperature)
-
-    assert temperature > 1
-    assert repaired.max(axis=1).mean() == pytest.approx(0.7, abs=0.03)
-    assert (repaired.argmax(axis=1) == p.argmax(axis=1)).all()
-
-
-def test_the_period_interval_covers_what_it_says():
-    rng = np.random.default_rng(1)
-    error = rng.uniform(0.001, 0.01, 4000)
-    true = np.full(4000, 50.0)
-    found = true * np.exp(2 * error * rng.standard_normal(4000))
-
-    width = fit_period_width(found[:2000], true[:2000], error[:2000], coverage=0.9)
-    lower, upper = period_bounds(found[2000:], error[2000:], width)
-
-    assert np.mean((lower <= 50) & (upper >= 50)) == pytest.approx(0.9, abs=0.03)
-
-
-def test_a_coverage_that_so_few_windows_cannot_show_is_refused():
-    with pytest.raises(InvalidInputError, match="coverage"):
-        fit_period_width(np.ones(5), np.ones(5), np.ones(5), coverage=0.99)
 
 
 def test_every_type_has_a_definition_a_generator_and_no_second_meaning():

@@ -1,6 +1,9 @@
 import pytest
 import pytest_asyncio
+from rollout_replicas import make_replica, replica, rollout_registry
 from serving_fakes import GatedModel, MeanModel, build_service, infer_document
+
+__all__ = ["make_replica", "replica", "rollout_registry"]
 
 
 @pytest.fixture

@@ -1,6 +1,4 @@
 import hashlib
-import subprocess
-import sys
 
 import grpc
 import numpy as np
@@ -378,29 +376,3 @@ def test_damaged_messages_give_a_request_or_a_refusal(junk, cut, place, to):
 
     for body in (junk, RAW[:cut], RAW + junk, bytes(flipped)):
         assert status_of(body) in (200, 400)
-
-
-CLASH = """
-from google.protobuf import descriptor_pb2, descriptor_pool
-def theirs():
-    file = descriptor_pb2.FileDescriptorProto(
-        name="grpc_service.proto", package="inference", syntax="proto3"
-    )
-    for name in ("ServerLiveRequest", "ModelInferRequest", "InferParameter"):
-        file.message_type.add(name=name)
-    descriptor_pool.Default().Add(file)
-    descriptor_pool.Default().FindMessageTypeByName("inference.ModelInferRequest")
-def ours():
-    from serve_apps.grpc_messages import new_message
-    message = new_message("ModelInferRequest", model_name="m", raw_input_contents=[b"x"])
-    assert new_message("ModelInferRequest").FromString(message.SerializeToString()) == message
-"""
-
-
-@pytest.mark.parametrize("order", ["theirs(); ours()", "ours(); theirs(); ours()"])
-def test_another_library_s_messages_of_the_same_names_do_no_harm(order):
-    finished = subprocess.run(
-        [sys.executable, "-c", CLASH + order], capture_output=True, text=True, check=False
-    )
-
-    assert finished.returncode == 0, finished.stderr
