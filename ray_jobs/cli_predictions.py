@@ -80,7 +80,7 @@ def join(
 
         folder = directory or registry_config().root / "predictions"
         first = (datetime.now(UTC) - timedelta(days=days - 1)).date().isoformat()
-        predictions = read_predictions(folder, model=model, first_day=first)
+        predictions = read_predictions(folder, model=model, first_day=first, with_inputs=False)
         joined = join_actuals(predictions, folder)
         if out is not None:
             joined.to_parquet(out)

@@ -32,9 +32,15 @@ class LoggedOutcomes:
         The loss of a prediction is the mean absolute error over its steps, in the model's own unit.
         """
         since_s = stage_began_s(rollout)
-        day = datetime.fromtimestamp(since_s, UTC).date().isoformat()
+        since = datetime.fromtimestamp(since_s, UTC)
         try:
-            table = read_predictions(self._directory, model=rollout.model, first_day=day)
+            table = read_predictions(
+                self._directory,
+                model=rollout.model,
+                first_day=since.date().isoformat(),
+                since=since,
+                with_inputs=False,
+            )
             joined = join_actuals(table, self._directory)
         except DatasetNotFoundError:
             return {}

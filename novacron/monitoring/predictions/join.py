@@ -1,19 +1,21 @@
 """Predictions and outcomes in one frame, and errors by version from that alone."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from novacron.errors import DatasetNotFoundError
 from novacron.monitoring.predictions.actuals import read_actuals
 from novacron.monitoring.predictions.files import block_files
 from novacron.monitoring.predictions.known import choose_points
-from novacron.monitoring.predictions.tables import OUTPUT
+from novacron.monitoring.predictions.tables import INPUT, OUTPUT
 
 TOLD: Final = (
     "prediction_id",
@@ -26,9 +28,19 @@ TOLD: Final = (
     "fallback",
 )
 
+_TIME: Final = pa.timestamp("us", "UTC")
+_CLOCKS_S: Final = 300.0
+"""By how much the clocks of the machines that write a log may differ."""
+
 
 def read_predictions(
-    directory: Path, *, model: str, first_day: str = "", last_day: str = "9999"
+    directory: Path,
+    *,
+    model: str,
+    first_day: str = "",
+    last_day: str = "9999",
+    since: datetime | None = None,
+    with_inputs: bool = True,
 ) -> pa.Table:
     """Return the rows of a model's predictions, oldest day first.
 
@@ -37,21 +49,41 @@ def read_predictions(
         model: Its name.
         first_day: As `2026-03-01`; earlier ones are left out.
         last_day: Later ones are left out.
+        since: Predictions made earlier are left out; files written well before it stay closed.
+        with_inputs: Whether the inputs, most of what a log holds, are read too.
 
     Raises:
         DatasetNotFoundError: There are none.
     """
-    tables = [
-        pq.read_table(file.path, partitioning=None)
+    found = [
+        _read(file.path, since, with_inputs=with_inputs)
         for file in block_files(directory, model=model)
         if first_day <= file.day <= last_day
     ]
+    tables = [table for table in found if table is not None]
     if not tables:
         raise DatasetNotFoundError(
             f"No predictions of {model!r} are in {directory}.",
             remedy="The endpoint writes them a few seconds after it answered.",
         )
     return pa.concat_tables(tables, promote_options="default")
+
+
+def _read(path: Path, since: datetime | None, *, with_inputs: bool) -> pa.Table | None:
+    """Return the rows of a file; None if it is too old to hold any, or was removed meanwhile."""
+    try:
+        # Answers are written after they are made.
+        if since is not None and path.stat().st_mtime < since.timestamp() - _CLOCKS_S:
+            return None
+        names = pq.read_schema(path).names
+        return pq.read_table(
+            path,
+            columns=[name for name in names if with_inputs or not name.startswith(INPUT)],
+            filters=None if since is None else pc.field("made_at") >= pa.scalar(since, _TIME),
+            partitioning=None,
+        )
+    except FileNotFoundError:
+        return None
 
 
 def join_actuals(predictions: pa.Table, directory: Path) -> pd.DataFrame:

@@ -1,13 +1,16 @@
 """Outcomes: only for predictions that were made, the newest counts, errors by version follow."""
 
 import math
+import os
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from logged_predictions import close_logs, entry, open_log
+from logged_predictions import MADE_AT_US, close_logs, entry, open_log
 
 from novacron.errors import DatasetNotFoundError, OutOfRangeError, SchemaError
 from novacron.monitoring.predictions.actuals import ActualsLog, read_actual, read_actuals
+from novacron.monitoring.predictions.files import block_files
 from novacron.monitoring.predictions.join import errors_by_version, join_actuals, read_predictions
 
 
@@ -170,6 +173,28 @@ def test_true_and_false_are_compared_with_an_alert(log, actuals, tmp_path):
 
     joined = join_actuals(read_predictions(tmp_path, model="anomaly"), tmp_path)
     assert joined["error"].tolist() == [1]
+
+
+def test_predictions_since_a_time_are_read_without_their_inputs_and_old_files_stay_closed(
+    log, tmp_path
+):
+    since = datetime.fromtimestamp(MADE_AT_US / 1e6, UTC)
+    log.record(entry(log, [[1]], made_at_us=MADE_AT_US - 1))
+    log.record(entry(log, [[2]], made_at_us=MADE_AT_US))
+    log.flush()
+    (file,) = block_files(tmp_path)
+    old = file.path.with_name(file.path.name.replace("000000", "000009"))
+    old.write_bytes(b"closed")
+    os.utime(old, (since.timestamp() - 3600,) * 2)
+    os.utime(file.path, (since.timestamp() + 1,) * 2)
+
+    rows = read_predictions(tmp_path, model="bandwidth", since=since, with_inputs=False)
+
+    assert rows.column("output.value_mbps").to_pylist() == [[2.0]]
+    assert not [name for name in rows.column_names if name.startswith("input.")]
+    file.path.unlink()
+    with pytest.raises(DatasetNotFoundError):
+        read_predictions(tmp_path, model="bandwidth", since=since)
 
 
 def test_without_outcomes_the_frame_is_empty_and_without_predictions_it_is_told(log, tmp_path):
