@@ -68,6 +68,10 @@ class Charges(Protocol):
         """Return the rewards with that cost in them."""
         ...
 
+    def charge_cost(self, metrics: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
+        """Return an interval's metrics with it in the price of a gigabyte."""
+        ...
+
 
 class NetworkController(BaseController):
     """A policy network: the mean action, clipped to the cube."""
@@ -100,7 +104,10 @@ def play(controller: Controller, worlds: Worlds) -> Played:
         action = controller.act(observation)
         observation, reward, _, _, info = env.step(action)
         controller.learn(reward)
-        rewards.append(controller.charge(reward) if isinstance(controller, Charges) else reward)
+        if isinstance(controller, Charges):
+            reward = controller.charge(reward)
+            info["metrics"] = controller.charge_cost(info["metrics"])
+        rewards.append(reward)
         infos.append(info)
         actions.append(action)
 

@@ -230,6 +230,13 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
     def peek_rewards(self, actions_AND: Float32) -> FloatArray:
         """Return what each of A actions per row would earn in the next interval, [A, N].
 
+        See `peek`.
+        """
+        return np.stack([interval.reward for interval in self.peek(actions_AND)])
+
+    def peek(self, actions_AND: Float32) -> list[Interval]:
+        """Return the next interval under each of A actions per row.
+
         Nothing moves: all A meet the same random numbers as the next step will. Meant for oracles
         and for baselines that are allowed to see the simulator, never for a policy.
 
@@ -242,11 +249,11 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
                 "The environments are not running.", remedy="Call reset() first."
             )
         advanced, world = self.simulator.advance(self._episode)
-        rewards = []
+        intervals = []
         for actions in actions_AND:
             values = decode_unit(self.target.group, np.asarray(actions, dtype=np.float64))
-            rewards.append(self.simulator.play(advanced, world, values)[1].reward)
-        return np.stack(rewards)
+            intervals.append(self.simulator.play(advanced, world, values)[1])
+        return intervals
 
     def hidden_state(self) -> Episode:
         """Return the state that policies never see: paths, regimes, both lanes.

@@ -230,9 +230,11 @@ def test_peeking_tells_the_next_reward_and_moves_nothing(target):
     actions = actions_of(target, 6, steps=4)
 
     told = env.peek_rewards(actions)
-    reward = env.step(actions[2])[1]
+    price = env.peek(actions)[2].metrics["cost_usd_per_gb"]
+    _, reward, _, _, info = env.step(actions[2])
 
     assert np.array_equal(told[2], reward)
+    assert np.array_equal(info["metrics"]["cost_usd_per_gb"], price)
     assert np.array_equal(twin.step(actions[2])[1], reward)
 
 

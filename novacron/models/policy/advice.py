@@ -42,12 +42,22 @@ def advise(
     observation_NO: Float32,
     shipped_ND: Float64,
     constraints: Constraints,
+    extra_cost_N: Float64 | None = None,
 ) -> list[Advised]:
     """Return for each row the setting with the highest expected gain that keeps the limits.
 
     Smaller steps toward it come with it, for a guard that finds it too risky. Where none keeps
     the limits, the policy's own setting comes back with those it would break.
+
+    Args:
+        part: The learned part.
+        observation_NO: Telemetry as the policy reads it.
+        shipped_ND: What ships on each path.
+        constraints: The operator's limits.
+        extra_cost_N: Added to the log of each path's expected cost; see `Guard.extra_cost_nats`.
     """
+    if extra_cost_N is None:
+        extra_cost_N = np.zeros(len(observation_NO))
     proposal_ND = part.propose(observation_NO)
     options_SND = [
         within_memory(part, part.toward(shipped_ND, proposal_ND, share), shipped_ND, constraints)
@@ -58,7 +68,8 @@ def advise(
     unfamiliar_N = part.is_unfamiliar(observation_NO)
     advised = []
     for row in range(len(observation_NO)):
-        broken_S = [broken_limits(each, row, constraints) for each in expected_S]
+        more = float(extra_cost_N[row])
+        broken_S = [broken_limits(each, row, constraints, more) for each in expected_S]
         kept = [s for s, broken in enumerate(broken_S) if not broken]
         gains_S = [float(expected_S[share].gain_nats[row]) for share in kept]
         best = kept[int(np.argmax(gains_S))] if kept else 0
@@ -70,6 +81,8 @@ def advise(
                 is_unfamiliar=bool(unfamiliar_N[row]),
                 return_gain_nats=float(by_default.gain_nats[row]),
                 broken_limits=() if kept else broken_S[0],
+                cost_log_ratio=float(expected_S[share].cost_log_ratio[row]),
+                max_cost_increase_ratio=constraints.max_cost_increase_ratio,
             )
             for share in (best, *(share for share in kept if share > best))
         ]
@@ -89,10 +102,15 @@ def _expect(part: TargetPart, observation_NO: Float32, values_ND: Float64) -> Ex
     return part.expect(observation_NO, cube)
 
 
-def broken_limits(expected: Expected, row: int, constraints: Constraints) -> tuple[str, ...]:
-    """Name the limits that a setting is expected to break; what is not known breaks none."""
+def broken_limits(
+    expected: Expected, row: int, constraints: Constraints, extra_cost_nats: float = 0.0
+) -> tuple[str, ...]:
+    """Name the limits that a setting is expected to break; what is not known breaks none.
+
+    `extra_cost_nats` is by how much costs were measured to be above those expected.
+    """
     busy = float(expected.cpu_busy_ratio[row])
-    dearer = float(np.expm1(expected.cost_log_ratio[row]))
+    dearer = float(np.expm1(expected.cost_log_ratio[row] + extra_cost_nats))
     broken = []
     if busy > constraints.max_cpu_ratio:
         broken.append(f"processors below {constraints.max_cpu_ratio:g} (expected {busy:.2f})")

@@ -1,8 +1,11 @@
 """Settings of the guard, and the limits an operator may set for one decision."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from novacron.errors import ConfigError, OutOfRangeError
 
 
 class Constraints(BaseModel):
@@ -51,6 +54,9 @@ class GuardConfig(BaseModel):
     """Loss against the defaults, measured over an interval, that takes a setting back."""
     early_trip_loss_nats: float = Field(0.15, gt=0)
     """The same measured over the length of a canary only, at the start of an interval."""
+    early_trip_cost_over_limit: float = Field(0.1, ge=0)
+    """Cost increase above the operator's limit, measured at the start of an interval, that does: a
+    second tells a cost with an error of some percent."""
     trip_retransmit_over_default: float = Field(0.05, gt=0, le=1)
     """Retransmitted share above that seen under the defaults that takes a setting back."""
     trip_srtt_over_min: float = Field(2.5, gt=1)
@@ -68,3 +74,29 @@ MIN_ROUND_TRIPS: Final = 3
 def canary_length_s(config: GuardConfig, rtt_ms: float) -> float:
     """Return the length of a canary on a path, in seconds."""
     return max(config.canary_s, MIN_ROUND_TRIPS * rtt_ms * 1e-3)
+
+
+def check_constraints(given: Constraints | Mapping[str, Any] | None) -> Constraints:
+    """Return checked limits.
+
+    Raises:
+        ConfigError: A limit is unknown.
+        OutOfRangeError: A limit is not possible.
+    """
+    if given is None:
+        return Constraints()
+    if isinstance(given, Constraints):
+        return given
+    try:
+        return Constraints.model_validate(dict(given))
+    except ValidationError as cause:
+        fault = cause.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            raise ConfigError(
+                field=f"constraints.{name}", got=fault["input"],
+                expected="one of " + ", ".join(Constraints.model_fields),
+            ) from cause  # fmt: skip
+        raise OutOfRangeError(
+            field=f"constraints.{name}", got=fault["input"], expected=fault["msg"]
+        ) from cause

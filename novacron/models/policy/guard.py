@@ -39,7 +39,11 @@ class Advice:
     """Expected gain of going back to the defaults now, over having kept them: what is in force has
     moved the path's state, e.g. page versions were given up, and going back may lose."""
     broken_limits: tuple[str, ...] = ()
-    """Limits of the operator that the setting would break."""
+    """Limits of the operator that the setting is expected to break."""
+    cost_log_ratio: float = 0.0
+    """Expected log of the cost of a gigabyte over that under the defaults, by the model alone."""
+    max_cost_increase_ratio: float = np.inf
+    """The operator's limit that costs are held to where they are measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +72,8 @@ class Guard:
         account_nats: Gains over the defaults measured on this path, summed, losses taken off; None
             where nothing was measured yet: then a setting is applied only when the whole interval
             of its expected gain is above the margin of a gain worth trying.
+        dearer_nats: By how much settings were measured to cost more than expected on this path, in
+            log, the latest counting half; None where no cost was measured yet.
     """
 
     group: ParameterGroup
@@ -75,6 +81,7 @@ class Guard:
     config: GuardConfig = field(default_factory=GuardConfig)
     needs_canary: bool = True
     account_nats: float | None = None
+    dearer_nats: float | None = None
     in_force_D: Float64 = field(init=False)
     good_D: Float64 = field(init=False)
     waiting: int = field(init=False, default=0)
@@ -83,11 +90,19 @@ class Guard:
     _canary_D: Float64 | None = field(init=False, default=None)
     _last_gain_nats: float | None = field(init=False, default=None)
     _return_gain_nats: float = field(init=False, default=0.0)
+    _max_cost_increase_ratio: float = field(init=False, default=np.inf)
+    _canary_cost: float = field(init=False, default=0.0)
+    _in_force_cost: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         """Start from what ships."""
         self.in_force_D = self.shipped_D.copy()
         self.good_D = self.shipped_D.copy()
+
+    @property
+    def extra_cost_nats(self) -> float:
+        """What to add to the log of an expected cost on this path before it is held to a limit."""
+        return max(self.dearer_nats or 0.0, 0.0)
 
     # --- proposals ------------------------------------------------------------------------
 
@@ -103,6 +118,7 @@ class Guard:
         """
         self._canary_D = None
         self._return_gain_nats = min(advice.return_gain_nats, 0.0)
+        self._max_cost_increase_ratio = advice.max_cost_increase_ratio
         if advice.is_unfamiliar:
             return self._stay("telemetry is unlike what the policy was trained on", proven=True)
         if advice.broken_limits:
@@ -122,7 +138,7 @@ class Guard:
             return self._decided("hold", "already in force", self.in_force_D)
         if not self.needs_canary:
             return self._fall_back("the expected gain is too uncertain to go without a canary")
-        self._canary_D = candidate_D
+        self._canary_D, self._canary_cost = candidate_D, advice.cost_log_ratio
         return self._decided(
             "canary", "tried on a small share first", self.in_force_D, canary_D=candidate_D
         )
@@ -141,11 +157,23 @@ class Guard:
         candidate_D = self._slewed(self._in_range(advice.values_D))
         if np.array_equal(candidate_D, self.in_force_D):
             return self._decided("hold", "already in force", self.in_force_D)
-        self.in_force_D = candidate_D
+        self.in_force_D, self._in_force_cost = candidate_D, advice.cost_log_ratio
         return self._decided("apply", "the least gain expected is sure enough", candidate_D)
 
-    def judge(self, canary_gain_nats: float, in_force_gain_nats: float = 0.0) -> Decision:
-        """Decide about the canary: gains over the defaults as measured side by side.
+    def judge(
+        self,
+        canary_gain_nats: float,
+        in_force_gain_nats: float = 0.0,
+        *,
+        cost_increase_ratio: float | None = None,
+    ) -> Decision:
+        """Decide about the canary.
+
+        Args:
+            canary_gain_nats: Its gain over the defaults, measured side by side.
+            in_force_gain_nats: The same of what is in force.
+            cost_increase_ratio: Cost of a gigabyte under the canary over that under the defaults,
+                less one, where it was measured.
 
         Raises:
             ConfigError: No canary is running.
@@ -155,23 +183,33 @@ class Guard:
         candidate_D, self._canary_D = self._canary_D, None
         is_shipped = np.array_equal(self.in_force_D, self.shipped_D)
         needed = self.config.canary_margin_nats if is_shipped else in_force_gain_nats
-        if not canary_gain_nats > max(needed, self.config.canary_margin_nats):
+        dear = self._too_dear(cost_increase_ratio, self._canary_cost)
+        if dear or not canary_gain_nats > max(needed, self.config.canary_margin_nats):
             lost = self._is_loss(in_force_gain_nats, self.config.trip_loss_nats)
             if lost and not is_shipped:
                 return self._take_back(f"measured {in_force_gain_nats:.3f} nats beside a canary")
-            self.waiting = 0 if not is_shipped else self.config.cool_down_decisions
-            return self._decided("hold", "the canary did not gain enough", self.in_force_D)
-        self.in_force_D = candidate_D
+            waits = is_shipped and not dear
+            self.waiting = self.config.cool_down_decisions if waits else 0
+            reason = f"the canary {dear}" if dear else "the canary did not gain enough"
+            return self._decided("hold", reason, self.in_force_D)
+        self.in_force_D, self._in_force_cost = candidate_D, self._canary_cost
         return self._decided("apply", "the canary gained enough", candidate_D)
 
     # --- watching -------------------------------------------------------------------------
 
-    def watch(self, telemetry: Mapping[str, float], gain_nats: float | None = None) -> Decision:
+    def watch(
+        self,
+        telemetry: Mapping[str, float],
+        gain_nats: float | None = None,
+        *,
+        cost_increase_ratio: float | None = None,
+    ) -> Decision:
         """Look at an interval that ran with what is in force; take it back if it went wrong.
 
         Args:
             telemetry: Channels of the interval, by name; those not known are not judged.
             gain_nats: Gain over a control group on the defaults, where one was kept.
+            cost_increase_ratio: Increase of the cost of a gigabyte over that group's.
         """
         if np.array_equal(self.in_force_D, self.shipped_D):
             self._seen_under_default = dict(telemetry)
@@ -181,37 +219,62 @@ class Guard:
             total = (self.account_nats or 0.0) + gain_nats
             self.account_nats = min(total, self.config.account_cap_nats)
         self._last_gain_nats = gain_nats
-        trouble = self._trouble(telemetry, gain_nats)
+        dear = self._too_dear(cost_increase_ratio, self._in_force_cost)
+        trouble = dear or self._trouble(telemetry, gain_nats)
         if not trouble:
             self.good_D = self.in_force_D
             return self._decided("hold", "went well", self.in_force_D)
-        return self._take_back(trouble)
+        return self._take_back(trouble, waits=not dear)
 
-    def check_early(self, gain_nats: float, exposure: float) -> Decision:
-        """Look at the start of an interval, for the length of a canary: a large loss ends it.
+    def check_early(
+        self, gain_nats: float, exposure: float, *, cost_increase_ratio: float | None = None
+    ) -> Decision:
+        """Look at the start of an interval, for a canary's time: a large loss or cost ends it.
 
         Args:
             gain_nats: Gain of what is in force over a control group on the defaults.
             exposure: Share of the interval that this took.
+            cost_increase_ratio: Increase of the cost of a gigabyte over that group's.
         """
         if np.array_equal(self.in_force_D, self.shipped_D):
             return self._decided("hold", "the defaults are in force", self.in_force_D)
-        if self._is_loss(gain_nats, self.config.early_trip_loss_nats):
+        dear = self._too_dear(
+            cost_increase_ratio, self._in_force_cost, self.config.early_trip_cost_over_limit
+        )
+        trouble = dear
+        if not dear and self._is_loss(gain_nats, self.config.early_trip_loss_nats):
+            trouble = f"measured {gain_nats:.3f} nats"
+        if trouble:
             if self.account_nats is not None:
-                self.account_nats += exposure * gain_nats
-            return self._take_back(f"measured {gain_nats:.3f} nats early in the interval")
+                self.account_nats += exposure * min(gain_nats, 0.0)
+            return self._take_back(f"{trouble} early in the interval", waits=not dear)
         return self._decided("hold", "starts well", self.in_force_D)
 
     def _is_loss(self, gain_nats: float, allowed_nats: float) -> bool:
         """Say whether a measured loss is large enough to act on, and going back loses less."""
         return gain_nats < self._return_gain_nats - allowed_nats
 
-    def _take_back(self, trouble: str) -> Decision:
+    def _too_dear(
+        self, cost_increase_ratio: float | None, expected_log: float, over: float = 0.0
+    ) -> str:
+        """Learn from a measured cost, and say by how much it breaks the limit, if it does."""
+        if cost_increase_ratio is None:
+            return ""
+        missed = float(np.log1p(cost_increase_ratio)) - expected_log
+        known = self.dearer_nats
+        self.dearer_nats = missed if known is None else 0.5 * (known + missed)
+        allowed = self._max_cost_increase_ratio + over
+        if not cost_increase_ratio > allowed:
+            return ""
+        return f"measured a cost increase of {cost_increase_ratio:.3f}, allowed {allowed:.3f}"
+
+    def _take_back(self, trouble: str, *, waits: bool = True) -> Decision:
         known = self.good_D if not np.array_equal(self.good_D, self.in_force_D) else self.shipped_D
         # What was good before the present trouble may be its cause: the next step is the default.
         self.good_D = self.shipped_D.copy()
         self.in_force_D = known.copy()
-        self.waiting = self.config.cool_down_decisions
+        # What is known to cost too much is proposed smaller next time; other trouble needs time.
+        self.waiting = self.config.cool_down_decisions if waits else 0
         return self._decided("revert", trouble, self.in_force_D)
 
     def _trouble(self, telemetry: Mapping[str, float], gain_nats: float | None) -> str:

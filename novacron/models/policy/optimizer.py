@@ -1,17 +1,17 @@
 """`AutoOptimizer`: asks a policy for better knobs, and says what it knows and how it knows it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
-from pydantic import ValidationError
 
 from novacron.errors import ArtifactError, ConfigError, OutOfRangeError
 from novacron.models.bundles import load_bundle
 from novacron.models.policy.advice import Advised, advise
-from novacron.models.policy.config import Constraints, GuardConfig
+from novacron.models.policy.canary import Measure, check_cost_increase, run_canaries
+from novacron.models.policy.config import Constraints, GuardConfig, check_constraints
 from novacron.models.policy.decide import (
     Settled,
     defaults_because,
@@ -37,11 +37,7 @@ LIVE_AFTER: Final = 3
 _CANARY_SD_NATS: Final = 0.05
 """Least standard deviation that one canary's gain is taken to have."""
 
-Values = Mapping[str, ParameterValue]
 Telemetry = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-Measure = Callable[[str, Values, Values], float]
-"""Runs one canary: target, candidate, what is in force otherwise; returns the measured gain of the
-candidate over the shipped defaults in nats, see `gain_nats`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +153,8 @@ class AutoOptimizer:
         if stop is not None or part is None or given is None:
             name, reason = stop or ("no_policy", "")
             return _result(spec, target, defaults_because(name, reason, shipped_D))
-        [advised] = advise(part, given.observation_O[None], shipped_D[None], limits)
+        extra_cost_N = np.array([guard.extra_cost_nats])
+        [advised] = advise(part, given.observation_O[None], shipped_D[None], limits, extra_cost_N)
         guard.needs_canary = probes > 0
         if probes == 0:
             return _result(
@@ -171,6 +168,7 @@ class AutoOptimizer:
         telemetry: Mapping[str, float],
         gain_nats: float | None = None,
         *,
+        cost_increase_ratio: float | None = None,
         key: str = "",
     ) -> Decision:
         """Report an interval that ran with the last advice; trip wires may take it back.
@@ -179,17 +177,21 @@ class AutoOptimizer:
             target: The group of knobs.
             telemetry: Channels of that interval.
             gain_nats: Gain over a control group on the defaults, where one was kept.
+            cost_increase_ratio: Increase of the cost of a gigabyte over that group's, measured;
+                beyond the limit of the last `optimize` the setting is taken back.
             key: Names the path.
 
         Raises:
             ConfigError: Nothing was advised there yet.
+            OutOfRangeError: The increase of the cost is not possible.
         """
+        check_cost_increase(cost_increase_ratio, "observe()")
         guard = self._guards.get((target, key))
         if guard is None:
             raise ConfigError(
                 field="key", got=(target, key), expected="a path that optimize() was asked about"
             )
-        decision = guard.watch(telemetry, gain_nats)
+        decision = guard.watch(telemetry, gain_nats, cost_increase_ratio=cost_increase_ratio)
         seen = self._live.setdefault((target, key), [])
         if decision.action == "revert":
             seen.clear()
@@ -282,16 +284,20 @@ class AutoOptimizer:
             raise AssertionError("checked before")
         values = values_of(guard.group, decision.canary_D)
         others = values_of(guard.group, guard.in_force_D)
-        gains = [float(self._measure(target, values, others)) for _ in range(probes)]
-        if not np.isfinite(gains).all():
-            raise OutOfRangeError(field="measure()", got=gains, expected="finite gains in nats")
-        before = float(self._measure(target, others, others)) if _differs(guard) else 0.0
-        verdict = guard.judge(float(np.mean(gains)), before)
+        tried = run_canaries(self._measure, target, values, others, probes)
+        before = None
+        if _differs(guard):
+            before = run_canaries(self._measure, target, others, others, 1)
+        verdict = guard.judge(
+            tried.gain_nats,
+            0.0 if before is None else before.gain_nats,
+            cost_increase_ratio=tried.cost_increase_ratio,
+        )
         if verdict.action != "apply" and not _differs(guard):
             return defaults_because("canary_failed", verdict.reason, guard.shipped_D, version)
         if verdict.action != "apply":
             return expected_of(part, advised, guard, verdict)
-        return _measured(expected_of(part, advised, guard, verdict), gains, "canary")
+        return _measured(expected_of(part, advised, guard, verdict), tried.gains_nats, "canary")
 
 
 def shipped_model() -> OptimizerModel:
@@ -308,32 +314,6 @@ def _policies(directory: Path) -> OptimizerModel:
             f"The bundle is of kind {model.kind!r}, not 'policy'.", remedy="Name another one."
         )
     return model
-
-
-def check_constraints(given: Constraints | Mapping[str, Any] | None) -> Constraints:
-    """Return checked limits.
-
-    Raises:
-        ConfigError: A limit is unknown.
-        OutOfRangeError: A limit is not possible.
-    """
-    if given is None:
-        return Constraints()
-    if isinstance(given, Constraints):
-        return given
-    try:
-        return Constraints.model_validate(dict(given))
-    except ValidationError as cause:
-        fault = cause.errors()[0]
-        name = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            raise ConfigError(
-                field=f"constraints.{name}", got=fault["input"],
-                expected="one of " + ", ".join(Constraints.model_fields),
-            ) from cause  # fmt: skip
-        raise OutOfRangeError(
-            field=f"constraints.{name}", got=fault["input"], expected=fault["msg"]
-        ) from cause
 
 
 def _obstacle(

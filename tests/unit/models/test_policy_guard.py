@@ -294,3 +294,72 @@ def test_verdict_without_a_canary_is_refused():
 def test_canary_lasts_at_least_three_round_trips():
     assert canary_length_s(GuardConfig(), 10.0) == 1.0
     assert canary_length_s(GuardConfig(), 1000.0) == 3.0
+
+
+def limited(expected=0.0):
+    return advice(max_cost_increase_ratio=0.1, cost_log_ratio=expected)
+
+
+def test_canary_that_measures_a_cost_above_the_limit_is_dropped_without_a_pause():
+    watcher = guard()
+    watcher.propose(limited())
+
+    verdict = watcher.judge(0.8, cost_increase_ratio=0.25)
+
+    assert verdict.action == "hold"
+    assert "cost increase of 0.250, allowed 0.100" in verdict.reason
+    assert np.array_equal(watcher.in_force_D, SHIPPED)
+    assert watcher.propose(limited()).action == "canary"
+
+
+def test_canary_within_the_limit_of_the_cost_is_accepted():
+    watcher = guard()
+    watcher.propose(limited())
+
+    assert watcher.judge(0.8, cost_increase_ratio=0.09).action == "apply"
+
+
+def test_measured_cost_above_the_limit_takes_a_setting_back_however_much_it_gains():
+    dear, within, unlimited = guard(), guard(), guard()
+    for watcher, given in ((dear, limited()), (within, limited()), (unlimited, advice())):
+        watcher.propose(given)
+        watcher.judge(0.8)
+
+    actions = [
+        watcher.watch({}, 0.8, cost_increase_ratio=ratio).action
+        for watcher, ratio in ((dear, 0.11), (within, 0.1), (unlimited, 5.0))
+    ]
+
+    assert actions == ["revert", "hold", "hold"]
+    assert np.array_equal(dear.in_force_D, SHIPPED)
+
+
+def test_cost_early_in_an_interval_has_to_be_clearly_above_the_limit():
+    watcher = guard(early_trip_cost_over_limit=0.1)
+    watcher.propose(limited())
+    watcher.judge(0.8)
+
+    near = watcher.check_early(0.5, 0.2, cost_increase_ratio=0.19)
+    far = watcher.check_early(0.5, 0.2, cost_increase_ratio=0.21)
+
+    assert (near.action, far.action) == ("hold", "revert")
+
+
+def test_costs_measured_above_those_expected_are_added_to_what_is_expected_next():
+    watcher = guard()
+    watcher.propose(limited(expected=np.log(1.05)))
+
+    assert watcher.extra_cost_nats == 0.0
+    watcher.judge(0.8, cost_increase_ratio=0.365)
+    assert watcher.extra_cost_nats == pytest.approx(np.log(1.3))
+    watcher.propose(limited(expected=np.log(1.0)))
+    watcher.judge(0.8, cost_increase_ratio=0.0)
+    assert watcher.extra_cost_nats == pytest.approx(0.5 * np.log(1.3))
+
+
+def test_costs_below_those_expected_loosen_no_limit():
+    watcher = guard()
+    watcher.propose(limited(expected=0.0))
+    watcher.judge(0.8, cost_increase_ratio=-0.5)
+
+    assert watcher.extra_cost_nats == 0.0

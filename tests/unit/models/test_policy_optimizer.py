@@ -16,6 +16,7 @@ from novacron.errors import (
 )
 from novacron.models.bundles import load_bundle
 from novacron.models.policy.bundle import load_part
+from novacron.models.policy.canary import CanaryResult
 from novacron.models.policy.config import GuardConfig
 from novacron.models.policy.model import OptimizerModel
 from novacron.models.policy.optimizer import AutoOptimizer
@@ -170,6 +171,47 @@ def test_failed_canary_keeps_the_defaults_and_says_so(model):
     answer = optimizer.optimize(TARGET, TELEMETRY, probes=1)
 
     assert (answer.fallback, answer.params) == ("canary_failed", answer.default_params)
+
+
+def test_canary_that_costs_too_much_keeps_the_defaults_though_it_gains(model):
+    optimizer = AutoOptimizer(
+        model, measure=lambda *_: CanaryResult(gain_nats=0.8, cost_increase_ratio=0.3)
+    )
+
+    dear = optimizer.optimize(TARGET, TELEMETRY, probes=2, key="a")
+    allowed = optimizer.optimize(
+        TARGET, TELEMETRY, {"max_cost_increase_ratio": 0.4}, probes=2, key="b"
+    )
+
+    assert (dear.fallback, dear.params) == ("canary_failed", dear.default_params)
+    assert "cost increase of 0.300" in dear.reason
+    assert allowed.evidence == "canary"
+
+
+def test_measured_cost_above_the_limit_takes_the_setting_back_and_shortens_the_next(model):
+    optimizer = AutoOptimizer(model)
+    before = optimizer.optimize(TARGET, TELEMETRY)
+
+    decision = optimizer.observe(TARGET, TELEMETRY, gain_nats=0.5, cost_increase_ratio=0.5)
+    after = optimizer.optimize(TARGET, TELEMETRY)
+
+    assert before.is_improvement
+    assert decision.action == "revert"
+    assert "cost increase of 0.500, allowed 0.100" in decision.reason
+    assert after.params == after.default_params
+    assert after.fallback == "constraints"
+    assert "cost increase below 0.1" in after.reason
+
+
+@pytest.mark.parametrize("ratio", [float("nan"), float("inf"), -1.0, -2.0])
+def test_increase_of_a_cost_that_cannot_be_is_refused(model, ratio):
+    result = CanaryResult(gain_nats=0.5, cost_increase_ratio=ratio)
+    optimizer = AutoOptimizer(model, measure=lambda *_: result)
+    with pytest.raises(OutOfRangeError, match="cost_increase_ratio"):
+        optimizer.optimize(TARGET, TELEMETRY, probes=1)
+
+    with pytest.raises(OutOfRangeError, match="cost_increase_ratio"):
+        optimizer.observe(TARGET, TELEMETRY, cost_increase_ratio=ratio)
 
 
 def test_canary_of_the_default_against_itself_reports_no_gain(tmp_path):

@@ -3,12 +3,13 @@ import pytest
 import torch
 
 from novacron.errors import ArtifactError, OutOfRangeError
+from novacron.models.policy.config import GuardConfig
 from novacron.models.policy.effects import EFFECTS, setting_features, setting_size
 from novacron.models.policy.network import OnnxNetwork, write_onnx
 from novacron.params.groups import parameter_group
 from novacron.params.observations import observation_spec
 from rl_envs.evaluate import NetworkController, Worlds, harm, play
-from rl_envs.guarded import GuardedController
+from rl_envs.guarded import GuardedController, Seen
 from rl_envs.learn.assemble import Origin, assemble_part
 from rl_envs.learn.config import PpoConfig
 from rl_envs.learn.effects import EffectsConfig, QRegression
@@ -210,6 +211,28 @@ def test_guard_makes_a_poor_policy_harmless(assembled):
     assert harm(safe.reward_KN[None], safe.path_N).worse_ratio.value <= 0.05
     assert safe.reward_KN.mean() > -0.01
     assert guarded.reasons
+
+
+@pytest.mark.learn
+def test_measured_costs_keep_worlds_within_the_limit_that_expected_ones_let_pass(
+    assembled, monkeypatch
+):
+    part, _ = assembled
+    worlds = Worlds(target=TARGET, worlds=96, decisions=6)
+    daring = GuardConfig(sure_gain_nats=-5.0)
+
+    measured = _dear_ratio(play(GuardedController(part, daring), worlds))
+    monkeypatch.setattr(Seen, "increase", lambda *_: -0.5)
+    expected = _dear_ratio(play(GuardedController(part, daring), worlds))
+
+    assert expected > 0.05
+    assert measured < 0.4 * expected
+
+
+def _dear_ratio(played):
+    price = "cost_usd_per_gb"
+    dearer = np.log(played.metrics_KN[price] / played.default_metrics_KN[price])
+    return (dearer.mean(axis=0) > np.log(1.1)).mean()
 
 
 @pytest.mark.learn
