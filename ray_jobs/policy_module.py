@@ -19,21 +19,27 @@ from torch import nn
 
 from novacron.models.policy.network import Perceptron, from_torch
 from rl_envs.learn.config import PpoConfig
+from rl_envs.learn.layers import shape_layers
+from rl_envs.learn.ppo import linear_layers
 from rl_envs.rllib import PlaceEnvironments, with_environment
 
 
 class GaussianModule(DefaultPPOTorchRLModule):
-    """PPO's own module with the spread of its first actions as configured.
+    """PPO's own module with layers and the spread of its first actions as configured.
 
     RLlib starts at log_std 0, which explores the corners of the cube only.
     """
 
     def setup(self) -> None:
-        """Build the networks, then set the spread."""
+        """Build the networks, then set the spread and what the layers know beforehand."""
         super().setup()  # type: ignore[no-untyped-call]
+        settings = cast(dict[str, Any], self.model_config)
+        ppo = PpoConfig.model_validate(settings["ppo"])
         with torch.no_grad():
-            settings = cast(dict[str, Any], self.model_config)
-            self.pi.log_std.fill_(settings["log_std_start"])
+            self.pi.log_std.fill_(ppo.log_std_start)
+        shape_layers(_layers(self.encoder.actor_encoder, self.pi.net), settings["target"], ppo)
+        if not self.inference_only:
+            shape_layers(_layers(self.encoder.critic_encoder, self.vf), settings["target"], ppo)
 
 
 class QuietEnvironments(PlaceEnvironments):
@@ -48,7 +54,7 @@ class QuietEnvironments(PlaceEnvironments):
 def build_algorithm(target: str, ppo: PpoConfig, *, scenario: str) -> Algorithm:
     """Return PPO on the batched environment, sampling and learning in this process."""
     config = with_environment(
-        _config(ppo),
+        _config(target, ppo),
         target,
         num_envs=ppo.num_envs,
         settings={
@@ -61,7 +67,7 @@ def build_algorithm(target: str, ppo: PpoConfig, *, scenario: str) -> Algorithm:
     return config.callbacks(QuietEnvironments).build_algo()
 
 
-def _config(ppo: PpoConfig) -> PPOConfig:
+def _config(target: str, ppo: PpoConfig) -> PPOConfig:
     return (
         PPOConfig()  # type: ignore[no-untyped-call]
         .env_runners(
@@ -94,7 +100,8 @@ def _config(ppo: PpoConfig) -> PPOConfig:
                     "head_fcnet_hiddens": [],
                     "vf_share_layers": False,
                     "free_log_std": True,
-                    "log_std_start": ppo.log_std_start,
+                    "target": target,
+                    "ppo": ppo.model_dump(mode="json"),
                 },
             )
         )
@@ -105,13 +112,11 @@ def _config(ppo: PpoConfig) -> PPOConfig:
 def network_of(algorithm: Algorithm) -> Perceptron:
     """Return the mean of the policy as arrays: the actor's encoder, then the head."""
     module: Any = algorithm.get_module()
-    parts = (module.encoder.actor_encoder, module.pi.net)
-    return from_torch([layer for part in parts for layer in linear_layers(part)])
+    return from_torch(_layers(module.encoder.actor_encoder, module.pi.net))
 
 
-def linear_layers(part: nn.Module) -> list[nn.Linear]:
-    """Return the linear layers of a part, in order."""
-    return [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
+def _layers(encoder: nn.Module, head: nn.Module) -> list[nn.Linear]:
+    return [*linear_layers(encoder), *linear_layers(head)]
 
 
 def log_std_of(algorithm: Algorithm) -> float:

@@ -17,6 +17,11 @@ class PpoConfig(BaseModel):
     epochs: int = Field(4, ge=1)
     hidden: tuple[int, ...] = (128, 128)
     """Units of the tanh layers, of policy and value function alike."""
+    whitening_floor: float | None = Field(None, gt=0)
+    """Standard deviation in the [-1, 1] of observations below which differences stay small to the
+    first layer, which else sees its inputs whitened; none: it sees them as they are."""
+    symmetric: bool = False
+    """Whether the network answers alike however the paths are numbered: targets with paths only."""
     learning_rate: float = Field(1e-3, gt=0)
     """Falls linearly to zero."""
     gamma: float = Field(0.0, ge=0, lt=1)

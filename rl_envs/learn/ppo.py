@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from novacron.models.policy.network import Perceptron, from_torch
+from novacron.params.observations import observation_spec
 from rl_envs.learn.config import PpoConfig
+from rl_envs.learn.layers import shape_layers
 from rl_envs.vector_env import DwcpVectorEnv
 from rl_envs.worlds import make_worlds
 
@@ -34,15 +36,24 @@ class Progress:
 class GaussianPolicy(nn.Module):
     """A mean from telemetry, a spread of its own for each knob, and a value function beside."""
 
-    def __init__(self, inputs: int, knobs: int, config: PpoConfig) -> None:
+    def __init__(self, target: str, config: PpoConfig) -> None:
         super().__init__()
-        self.mean = perceptron(inputs, config.hidden, knobs, gain=0.01)
-        self.value = perceptron(inputs, config.hidden, 1, gain=1.0)
+        spec = observation_spec(target)
+        knobs = len(spec.group)
+        self.mean = perceptron(spec.size, config.hidden, knobs, gain=0.01)
+        self.value = perceptron(spec.size, config.hidden, 1, gain=1.0)
+        for part in (self.mean, self.value):
+            shape_layers(linear_layers(part), target, config)
         self.log_std = nn.Parameter(torch.full((knobs,), config.log_std_start))
 
     def network(self) -> Perceptron:
         """Return the mean as arrays."""
-        return from_torch([layer for layer in self.mean if isinstance(layer, nn.Linear)])
+        return from_torch(linear_layers(self.mean))
+
+
+def linear_layers(part: nn.Module) -> list[nn.Linear]:
+    """Return the linear layers of a part, in order."""
+    return [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
 
 
 def perceptron(
@@ -100,7 +111,7 @@ class PpoLearner:
         )  # fmt: skip
         env.with_info = False
         self._config = config
-        self._policy = GaussianPolicy(env.target.observation.size, len(env.target.group), config)
+        self._policy = GaussianPolicy(target, config)
         self._optimizer = torch.optim.Adam(
             self._policy.parameters(), config.learning_rate, eps=_ADAM_EPS
         )

@@ -15,6 +15,7 @@ import yaml
 
 from novacron.errors import GateRefusedError, UnknownNameError
 from novacron.models.policy.network import OnnxNetwork, write_onnx
+from novacron.params.groups import parameter_group
 from novacron.registry.store import ModelStore
 from ray_jobs.config import load_config
 from ray_jobs.locations import registry_config
@@ -126,15 +127,20 @@ def test_training_that_was_killed_goes_on_from_its_checkpoint(config_path, tmp_p
     assert json.loads((folder / "run.json").read_text())["target"] == TARGET
 
 
-def test_exported_network_answers_as_rllib_does(tmp_path):
+@pytest.mark.parametrize(
+    ("target", "layers"),
+    [(TARGET, {}), ("itp_partition", {"symmetric": True, "whitening_floor": 0.05})],
+)
+def test_exported_network_answers_as_rllib_does(target, layers, tmp_path):
     import torch
 
     from ray_jobs.policy_module import build_algorithm, network_of, without_cluster
     from rl_envs.learn.config import PpoConfig
 
-    ppo = PpoConfig(env_steps=2048, num_envs=64, batch_steps=2048, hidden=(32, 32))
+    ppo = PpoConfig(env_steps=2048, num_envs=64, batch_steps=2048, hidden=(32, 32), **layers)
+    knobs = len(parameter_group(target))
     with without_cluster():
-        algorithm = build_algorithm(TARGET, ppo, scenario="all")
+        algorithm = build_algorithm(target, ppo, scenario="all")
         algorithm.train()
         module = algorithm.get_module()
         network = network_of(algorithm)
@@ -144,9 +150,9 @@ def test_exported_network_answers_as_rllib_does(tmp_path):
     with torch.no_grad():
         wanted = module.forward_inference({"obs": torch.from_numpy(x)})["action_dist_inputs"]
 
-    found = OnnxNetwork(tmp_path / "policy.onnx", inputs=network.inputs, outputs=4)(x)
+    found = OnnxNetwork(tmp_path / "policy.onnx", inputs=network.inputs, outputs=knobs)(x)
 
-    assert np.abs(found - wanted[:, :4].numpy()).max() <= 1e-5
+    assert np.abs(found - wanted[:, :knobs].numpy()).max() <= 1e-5
 
 
 def test_first_actions_spread_as_configured():
