@@ -21,7 +21,6 @@ import torch
 from benchmarks.optimizer_peers import Learnt, SideBySide, by_rllib, own_loop
 from benchmarks.optimizer_plan import (
     FULL,
-    PARITY_SEEDS,
     QUICK,
     Bench,
     Sizes,
@@ -97,7 +96,7 @@ def parity_metrics(bench: Bench) -> list[Metric]:
     )  # fmt: skip
     mine: list[Learnt] = []
     theirs: list[Learnt] = []
-    for seed in sizes.seeds[:PARITY_SEEDS]:
+    for seed in sizes.seeds:
         ppo: PpoConfig = config.ppo.model_copy(
             update={"env_steps": sizes.parity_steps, "seed": seed}
         )
@@ -198,9 +197,8 @@ def run(sizes: Sizes, *, cache: Path, directory: Path) -> BenchmarkResult:
 NOTES: Final = (
     "Simulated, but for testbed_*, which is emulated: nothing here was measured in production. Test "
     "paths were never trained on, and no margin was chosen on them.",
-    "policy_*: five seeds (three of itp_partition and joint) of this project's PPO loop; rllib_policy_*, guarded_*, without_canary_* and "
-    "searches: the one RLlib policy of the training job, which is the one that ships; for joint, whose RLlib "
-    "job did not run, the first of the loop's.",
+    "policy_*: five seeds of this project's PPO loop; rllib_policy_*, guarded_*, without_canary_* and "
+    "searches: the one RLlib policy of the training job, which is the one that ships.",
     "Every gain is of the objective with its limit: beyond a cost increase of 10 % three nats are "
     "taken off for each nat of cost, from policies, fixed settings, searches and the oracle alike.",
     "An improvement is 1 - exp(-mean gain in nats), the share by which the weighted geometric mean of "

@@ -16,9 +16,6 @@ TARGETS: Final = (
 )  # fmt: skip
 SEEDS: Final = (0, 1, 2, 3, 4)
 """Seeds that the own loop's policies are trained with in the full run."""
-FEWER_SEEDS: Final = {"itp_partition": 3, "joint": 3}
-"""Targets whose policies are trained with the first of them only."""
-PARITY_SEEDS: Final = 3
 _JUDGING: Final = (
     "novacron/models/policy", "rl_envs/learn", "rl_envs/baselines", "rl_envs/guarded.py",
     "rl_envs/evaluate.py", "rl_envs/judge.py",
@@ -90,7 +87,7 @@ def policies_of(bench: Bench, target: str) -> tuple[Learnt, ...]:
     ppo = bench.config(target).ppo
     return tuple(
         own_loop(target, ppo.model_copy(update={"seed": seed}), bench.cache, bench.world)
-        for seed in bench.sizes.seeds[: FEWER_SEEDS.get(target)]
+        for seed in bench.sizes.seeds
     )
 
 

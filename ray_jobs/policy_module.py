@@ -7,7 +7,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import ray
 import torch
@@ -17,11 +17,14 @@ from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPP
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import nn
 
-from novacron.models.policy.network import Perceptron, from_torch
+from novacron.models.policy.network import Perceptron
 from rl_envs.learn.config import PpoConfig
-from rl_envs.learn.layers import shape_layers
+from rl_envs.learn.layers import plain_network, shape_layers
 from rl_envs.learn.ppo import linear_layers
 from rl_envs.rllib import PlaceEnvironments, with_environment
+
+GAIN: Final = "gain_nats"
+"""Name of the metric of a batch's mean gain a decision."""
 
 
 class GaussianModule(DefaultPPOTorchRLModule):
@@ -43,12 +46,20 @@ class GaussianModule(DefaultPPOTorchRLModule):
 
 
 class QuietEnvironments(PlaceEnvironments):
-    """Places the environments, and spares them the metrics that nobody reads in training."""
+    """Places the environments, spares them metrics that nobody reads in training, asks for gains."""
 
     def on_environment_created(self, *, env: Any, **kwargs: Any) -> None:
         """Set up a worker's batch."""
         super().on_environment_created(env=env, **kwargs)
         env.unwrapped.with_info = False
+
+    def on_sample_end(
+        self, *, env_runner: Any = None, metrics_logger: Any = None, samples: Any, **kwargs: Any
+    ) -> None:
+        """Log the mean gain a decision: rewards do not tell it where environments have peers."""
+        del samples, kwargs
+        gain = env_runner.env.unwrapped.take_gain()
+        metrics_logger.log_value(GAIN, gain, reduce="mean", window=1)
 
 
 def build_algorithm(target: str, ppo: PpoConfig, *, scenario: str) -> Algorithm:
@@ -62,6 +73,7 @@ def build_algorithm(target: str, ppo: PpoConfig, *, scenario: str) -> Algorithm:
             "split": "train",
             "frames": ppo.frames,
             "max_cost_increase_ratio": ppo.max_cost_increase_ratio,
+            "peers": ppo.peers,
         },
     )
     return config.callbacks(QuietEnvironments).build_algo()
@@ -112,7 +124,7 @@ def _config(target: str, ppo: PpoConfig) -> PPOConfig:
 def network_of(algorithm: Algorithm) -> Perceptron:
     """Return the mean of the policy as arrays: the actor's encoder, then the head."""
     module: Any = algorithm.get_module()
-    return from_torch(_layers(module.encoder.actor_encoder, module.pi.net))
+    return plain_network(_layers(module.encoder.actor_encoder, module.pi.net))
 
 
 def _layers(encoder: nn.Module, head: nn.Module) -> list[nn.Linear]:

@@ -13,12 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from novacron.models.policy.network import Perceptron
 from ray_jobs.policy_config import PolicyTrainConfig
-from rl_envs.targets.catalogue import target_of
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +94,17 @@ def _train(
     folder: Path,
     on_point: Callable[[CurvePoint], None],
 ) -> Perceptron:
-    from ray_jobs.policy_module import build_algorithm, log_std_of, network_of, save_checkpoint
+    from ray_jobs.policy_module import (
+        GAIN,
+        build_algorithm,
+        log_std_of,
+        network_of,
+        save_checkpoint,
+    )
 
     algorithm: Any = build_algorithm(target, config.ppo, scenario=config.scenario)
     try:
         curve = _restore(algorithm, folder)
-        steps = target_of(target).episode_steps
         before_s = curve[-1].cpu_s if curve else 0.0
         started_s = time.process_time()
         while not curve or curve[-1].env_steps < config.ppo.env_steps:
@@ -109,7 +112,7 @@ def _train(
             point = CurvePoint(
                 env_steps=int(result["num_env_steps_sampled_lifetime"]),
                 cpu_s=round(before_s + time.process_time() - started_s, 3),
-                gain_nats=decision_gain(result, steps),
+                gain_nats=float(result["env_runners"][GAIN]),
                 log_std=log_std_of(algorithm),
             )
             curve.append(point)
@@ -123,19 +126,6 @@ def _train(
     _write_curve(folder, curve)
     write_network(network, folder / NETWORK_FILE)
     return network
-
-
-def decision_gain(result: dict[str, Any], steps: int) -> float:
-    """Return the mean gain a decision of whole episodes.
-
-    RLlib's own `episode_len_mean` is one too long for each time that a batch cut an episode: its
-    learner appends a step without reward to the pieces it is given, and the counter of lengths
-    holds the same pieces. Returns are right, and so is what is learnt.
-    """
-    total = result.get("env_runners", {}).get("episode_return_mean")
-    if total is None or not np.isfinite(total):
-        return float("nan")
-    return float(total) / steps
 
 
 def _restore(algorithm: Any, folder: Path) -> list[CurvePoint]:

@@ -21,6 +21,7 @@ Config = TypeVar("Config", bound=AlgorithmConfig)
 
 SETTINGS: Final = (
     "scenario", "split", "traces", "episode_steps", "frames", "max_cost_increase_ratio",
+    "peers",
 )  # fmt: skip
 """What may be set of an environment; see `DwcpVectorEnv`."""
 

@@ -53,10 +53,14 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         first_env_index: Index of row 0 among all workers, so that no two share random numbers;
             None if `place` is going to tell.
         max_cost_increase_ratio: Limit of the cost increase that rewards keep to; see `Simulator`.
+        peers: Rows that meet the same world on the same random numbers; with more than one, a row's
+            reward is its gain over the mean of its peers', so that what chance does to all of them
+            is not in it. Row i is then the single environment of index i // peers.
 
     Raises:
         UnknownNameError: No such scenario or split.
-        OutOfRangeError: N, the index or the episode length is not positive, or the limit negative.
+        OutOfRangeError: N, the index or the episode length is not positive, the limit negative, or
+            N no multiple of the peers.
         SchemaError: A trace is shorter than an episode or has a gap.
     """
 
@@ -79,12 +83,11 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         frames: int | None = None,
         first_env_index: int | None = 0,
         max_cost_increase_ratio: float | None = None,
+        peers: int = 1,
     ) -> None:
         target = target_of(self.target_name, split)
         steps = target.episode_steps if episode_steps is None else episode_steps
-        for name, number in (("num_envs", num_envs), ("episode_steps", steps)):
-            if number < 1:
-                raise OutOfRangeError(field=name, got=number, expected="at least 1")
+        _check_counts(num_envs, steps, peers)
         _check_choices(target, frames, max_cost_increase_ratio)
         self._hidden = 0 if frames is None else frames_hidden(target.observation, frames)
         bank = None
@@ -98,6 +101,8 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
             target, scenario_set(scenario, split), bank, steps, max_cost_increase_ratio
         )
         self.num_envs = num_envs
+        self._peers = peers
+        self._gained_nats, self._gained_rows = 0.0, 0
         self.with_info = True
         """Whether steps report reward components and metrics; off, they are quicker."""
         self.single_observation_space = Box(-1.0, 1.0, (target.observation.size,), np.float32)
@@ -128,7 +133,7 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
             raise OutOfRangeError(
                 field="first_env_index", got=first_env_index, expected="at least 0"
             )
-        self._index = first_env_index + np.arange(self.num_envs)
+        self._index = (first_env_index + np.arange(self.num_envs)) // self._peers
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -200,7 +205,20 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
             truncated[ended] = False
         terminated = np.zeros(self.num_envs, dtype=bool)
         info = self._info(interval, ended) if self.with_info else {}
+        self._gained_nats += float(reward.sum())
+        self._gained_rows += self.num_envs - ended.size
+        if self._peers > 1:
+            reward = over_peers(reward, self._peers)
         return self._observation(), reward, terminated, truncated, info
+
+    def take_gain(self) -> float:
+        """Return the mean gain over the defaults a decision since this was last asked, in nats.
+
+        NaN where nothing was decided. Rewards tell the same, but where rows have peers.
+        """
+        mean = self._gained_nats / self._gained_rows if self._gained_rows else float("nan")
+        self._gained_nats, self._gained_rows = 0.0, 0
+        return mean
 
     def _checked(self, actions: Float32) -> Float64:
         """Give rows that only restart a neutral action: theirs is ignored."""
@@ -268,6 +286,17 @@ class DwcpVectorEnv(VectorEnv[Float32, Float32, Any]):
         return self._episode
 
 
+def over_peers(reward_N: FloatArray, peers: int) -> FloatArray:
+    """Return each row's reward over the mean of the others of its group; groups stand together.
+
+    >>> over_peers(np.array([1.0, 3.0, 5.0, 5.0]), 2).tolist()
+    [-2.0, 2.0, 0.0, 0.0]
+    """
+    groups = reward_N.reshape(-1, peers)
+    over = (groups - groups.mean(axis=1, keepdims=True)) * (peers / (peers - 1))
+    return np.asarray(over.reshape(-1))
+
+
 def trace_span_s(target: Target[Any, Any], steps: int) -> float:
     """Return the seconds of a trace that an episode of `steps` decisions replays."""
     return target.history_s + (steps + 1) * target.interval_s
@@ -277,6 +306,17 @@ def _with_rows(array: Any, rows: IntArray, part: Any) -> Any:
     merged = array.copy()
     merged[rows] = part
     return merged
+
+
+def _check_counts(num_envs: int, episode_steps: int, peers: int) -> None:
+    counts = (("num_envs", num_envs), ("episode_steps", episode_steps), ("peers", peers))
+    for name, number in counts:
+        if number < 1:
+            raise OutOfRangeError(field=name, got=number, expected="at least 1")
+    if num_envs % peers:
+        raise OutOfRangeError(
+            field="num_envs", got=num_envs, expected=f"a multiple of {peers} peers"
+        )
 
 
 def _check_choices(

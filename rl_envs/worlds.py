@@ -23,10 +23,12 @@ def make_worlds(  # noqa: PLR0913 - one argument for each choice
     episode_steps: int | None = None,
     frames: int | None = None,
     max_cost_increase_ratio: float | None = None,
+    peers: int = 1,
 ) -> DwcpVectorEnv:
     """Return a batch that was reset with `seed`: same arguments, same worlds.
 
-    With a limit of the cost increase, rewards fall beyond it; see `DwcpVectorEnv`.
+    With a limit of the cost increase, rewards fall beyond it; with peers, they are over those of
+    the peers; see `DwcpVectorEnv`.
 
     Raises:
         UnknownNameError: No such target, scenario or split.
@@ -43,6 +45,7 @@ def make_worlds(  # noqa: PLR0913 - one argument for each choice
         episode_steps=episode_steps,
         frames=frames,
         max_cost_increase_ratio=max_cost_increase_ratio,
+        peers=peers,
     ).unwrapped
     if not isinstance(env, DwcpVectorEnv):
         raise AssertionError("every target has a batch of its own")

@@ -11,6 +11,9 @@ class PpoConfig(BaseModel):
     env_steps: int = Field(1_000_000, ge=1)
     """Interactions to learn from; rounded up to whole batches."""
     num_envs: int = Field(256, ge=1)
+    peers: int = Field(1, ge=1)
+    """Environments that learn in the same world on the same random numbers, each from its gain over
+    the others': what chance does to all is not learnt from. A divisor of `num_envs`."""
     batch_steps: int = Field(4096, ge=1)
     """Interactions between two updates, over all environments."""
     minibatch_steps: int = Field(1024, ge=1)

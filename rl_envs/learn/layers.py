@@ -6,6 +6,7 @@ of an observation.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from novacron.models.policy.network import Perceptron, from_torch
 from novacron.params.encode import Float32
 from novacron.params.observations import observation_spec
 from rl_envs.learn.config import PpoConfig
@@ -26,6 +28,7 @@ from rl_envs.learn.symmetry import (
     value_layout,
     weight_orbits,
 )
+from rl_envs.physics.quantities import FloatArray, IntArray
 from rl_envs.worlds import make_worlds
 
 _WORLDS: Final = 512
@@ -55,20 +58,33 @@ class Tied(nn.Module):
 class Whitened(nn.Module):
     """Lets a first layer's weights act on inputs without correlation and of unit variance."""
 
-    whitener: Any
+    matrix: Any
 
-    def __init__(self, whitener_OO: Float32) -> None:
+    def __init__(self, matrix_OO: Float32) -> None:
         super().__init__()
-        self.register_buffer("whitener", torch.from_numpy(whitener_OO), persistent=False)
+        self.register_buffer("matrix", torch.from_numpy(matrix_OO), persistent=False)
 
     def forward(self, weight: Any) -> Any:
-        """Return the weights that act on the inputs as they are."""
-        return weight @ self.whitener
+        """Return the weights that act on centred inputs."""
+        return weight @ self.matrix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whitener:
+    """Mean and whitening matrix of observations; called before a layer, it centres its inputs."""
+
+    mean_O: Float32
+    matrix_OO: Float32
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        """Return the inputs without their mean."""
+        del layer
+        return inputs[0] - torch.from_numpy(self.mean_O)
 
 
 @lru_cache(maxsize=8)
-def whitener(target: str, floor: float, *, symmetric: bool) -> Float32:
-    """Return the matrix [O, O] that whitens a target's observations on training paths.
+def whitener(target: str, floor: float, *, symmetric: bool) -> Whitener:
+    """Return what whitens a target's observations on training paths.
 
     Settings are drawn anywhere in the cube. Differences between paths, or between two intervals,
     are far smaller than what a number is between worlds; whitened, a network sees them as well.
@@ -77,7 +93,7 @@ def whitener(target: str, floor: float, *, symmetric: bool) -> Float32:
         target: The group of knobs.
         floor: Standard deviation, in the [-1, 1] of observations, that is added: directions with
             less of it, such as noise of measurement, stay small.
-        symmetric: Whether the spread is averaged over all numberings of the paths.
+        symmetric: Whether mean and spread are averaged over all numberings of the paths.
     """
     env = make_worlds(target, _WORLDS, seed=_SEED)
     env.with_info = False
@@ -86,16 +102,25 @@ def whitener(target: str, floor: float, *, symmetric: bool) -> Float32:
     for _ in range(_DECISIONS):
         action = rng.uniform(-1.0, 1.0, env.action_space.shape or ())
         rows.append(env.step(action.astype(np.float32))[0])
-    centred = np.concatenate(rows).astype(np.float64)
-    centred -= centred.mean(axis=0)
-    spread = centred.T @ centred / len(centred)
+    seen = np.concatenate(rows).astype(np.float64)
+    mean = seen.mean(axis=0)
+    spread = (seen - mean).T @ (seen - mean) / len(seen)
     if symmetric:
         layout = observation_layout(env.target.observation)
-        orbit = weight_orbits(layout, layout)
-        spread = (np.bincount(orbit.ravel(), spread.ravel()) / np.bincount(orbit.ravel()))[orbit]
+        mean = _averaged(mean, bias_orbits(layout))
+        spread = _averaged(spread, weight_orbits(layout, layout))
     values, vectors = np.linalg.eigh(spread)
     root = np.sqrt(np.maximum(values, 0.0) + floor**2)
-    return np.asarray((vectors / root) @ vectors.T, np.float32)
+    return Whitener(
+        mean_O=mean.astype(np.float32),
+        matrix_OO=((vectors / root) @ vectors.T).astype(np.float32),
+    )
+
+
+def _averaged(values: FloatArray, orbit: IntArray) -> FloatArray:
+    """Return each number's mean over its orbit."""
+    mean: FloatArray = np.bincount(orbit.ravel(), values.ravel()) / np.bincount(orbit.ravel())
+    return mean[orbit]
 
 
 def shape_layers(layers: Sequence[Any], target: str, config: PpoConfig) -> None:
@@ -117,8 +142,19 @@ def shape_layers(layers: Sequence[Any], target: str, config: PpoConfig) -> None:
             _tie(layer, after, before)
             before = after
     if config.whitening_floor is not None:
-        matrix = whitener(target, config.whitening_floor, symmetric=config.symmetric)
-        parametrize.register_parametrization(layers[0], "weight", Whitened(matrix))
+        white = whitener(target, config.whitening_floor, symmetric=config.symmetric)
+        parametrize.register_parametrization(layers[0], "weight", Whitened(white.matrix_OO))
+        layers[0].register_forward_pre_hook(white)
+
+
+def plain_network(layers: Sequence[Any]) -> Perceptron:
+    """Return layers as the perceptron that answers alike, what they know folded into its numbers."""
+    network = from_torch(layers)
+    (weight, bias), *later = network.layers
+    for hook in layers[0]._forward_pre_hooks.values():
+        if isinstance(hook, Whitener):
+            bias = bias - weight @ hook.mean_O
+    return Perceptron(layers=((weight, bias), *later))
 
 
 def _tie(layer: Any, rows: Layout, columns: Layout) -> None:

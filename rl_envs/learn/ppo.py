@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from novacron.models.policy.network import Perceptron, from_torch
+from novacron.models.policy.network import Perceptron
 from novacron.params.observations import observation_spec
 from rl_envs.learn.config import PpoConfig
-from rl_envs.learn.layers import shape_layers
+from rl_envs.learn.layers import plain_network, shape_layers
 from rl_envs.vector_env import DwcpVectorEnv
 from rl_envs.worlds import make_worlds
 
@@ -25,7 +25,7 @@ _ADAM_EPS: Final = 1e-5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """One update: interactions so far, CPU seconds so far, mean reward of the batch in nats."""
+    """One update: interactions so far, CPU seconds so far, mean gain of the batch in nats."""
 
     env_steps: int
     cpu_s: float
@@ -48,7 +48,7 @@ class GaussianPolicy(nn.Module):
 
     def network(self) -> Perceptron:
         """Return the mean as arrays."""
-        return from_torch(linear_layers(self.mean))
+        return plain_network(linear_layers(self.mean))
 
 
 def linear_layers(part: nn.Module) -> list[nn.Linear]:
@@ -107,9 +107,10 @@ class PpoLearner:
         torch.manual_seed(config.seed)
         env = make_worlds(
             target, config.num_envs, seed=config.seed, scenario=scenario, frames=config.frames,
-            max_cost_increase_ratio=config.max_cost_increase_ratio,
+            max_cost_increase_ratio=config.max_cost_increase_ratio, peers=config.peers,
         )  # fmt: skip
         env.with_info = False
+        self._env = env
         self._config = config
         self._policy = GaussianPolicy(target, config)
         self._optimizer = torch.optim.Adam(
@@ -142,7 +143,7 @@ class PpoLearner:
         return Progress(
             env_steps=self.env_steps,
             cpu_s=time.process_time() - self._started_s,
-            reward=float(batch["reward"].mean()),
+            reward=self._env.take_gain(),
             log_std=float(self._policy.log_std.detach().mean()),
         )
 

@@ -239,6 +239,31 @@ def test_peeking_tells_the_next_reward_and_moves_nothing(target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_peers_share_a_world_and_are_told_what_they_gain_over_the_others(target):
+    peers, alone = make_batch(target, 6, peers=3), make_batch(target, 2)
+    actions = actions_of(target, 6)
+
+    seen, told = rollout(peers, actions, seed=17)
+    own = [rollout(alone, actions[:, row::3], seed=17) for row in range(3)]
+
+    reward = np.stack([each[1] for each in own], axis=2).reshape(HORIZON, 6)
+    others = np.stack([each[1] for each in own]).sum(axis=0).repeat(3, axis=1) - reward
+    assert np.allclose(told, reward - others / 2.0)
+    for row in range(6):
+        assert np.array_equal(seen[:, row], own[row % 3][0][:, row // 3])
+    restarts = HORIZON // (peers.target.episode_steps + 1)
+    assert peers.take_gain() == pytest.approx(reward.sum() / (reward.size - 6 * restarts))
+    assert np.isnan(peers.take_gain())
+
+
+def test_peers_that_do_not_divide_the_batch_are_refused():
+    with pytest.raises(OutOfRangeError, match="multiple of 4 peers"):
+        make_batch("joint", 6, peers=4)
+    with pytest.raises(OutOfRangeError, match="peers"):
+        make_batch("joint", 6, peers=0)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("bad", [np.nan, 1.5, -np.inf])
 def test_unusable_action_is_refused_and_the_world_stands_still(target, bad):
     env, twin = make(target), make(target)

@@ -129,7 +129,7 @@ def test_training_that_was_killed_goes_on_from_its_checkpoint(config_path, tmp_p
 
 @pytest.mark.parametrize(
     ("target", "layers"),
-    [(TARGET, {}), ("itp_partition", {"symmetric": True, "whitening_floor": 0.05})],
+    [(TARGET, {}), ("itp_partition", {"symmetric": True, "whitening_floor": 0.05, "peers": 8})],
 )
 def test_exported_network_answers_as_rllib_does(target, layers, tmp_path):
     import torch
@@ -141,7 +141,7 @@ def test_exported_network_answers_as_rllib_does(target, layers, tmp_path):
     knobs = len(parameter_group(target))
     with without_cluster():
         algorithm = build_algorithm(target, ppo, scenario="all")
-        algorithm.train()
+        result = algorithm.train()
         module = algorithm.get_module()
         network = network_of(algorithm)
         algorithm.stop()
@@ -152,6 +152,7 @@ def test_exported_network_answers_as_rllib_does(target, layers, tmp_path):
 
     found = OnnxNetwork(tmp_path / "policy.onnx", inputs=network.inputs, outputs=knobs)(x)
 
+    assert abs(result["env_runners"]["gain_nats"]) > 0.01
     assert np.abs(found - wanted[:, :knobs].numpy()).max() <= 1e-5
 
 

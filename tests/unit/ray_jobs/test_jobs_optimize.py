@@ -2,7 +2,6 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tiny_policy import tiny_part
 from typer.testing import CliRunner
@@ -17,7 +16,7 @@ from ray_jobs.locations import registry_config
 from ray_jobs.optimize import offer, rules_for
 from ray_jobs.policy_config import policy_config, world_sha256
 from ray_jobs.policy_judging import judge_part
-from ray_jobs.policy_rllib import CurvePoint, decision_gain
+from ray_jobs.policy_rllib import CurvePoint
 from ray_jobs.policy_training import (
     PolicyRequest,
     TrainedPolicy,
@@ -65,13 +64,6 @@ def test_unknown_target_and_unknown_setting_are_refused(tmp_path):
         policy_config("joynt")
     with pytest.raises(ConfigError, match="env_steps"):
         policy_config(TARGET, path)
-
-
-def test_gain_of_a_decision_counts_the_decisions_of_an_episode_and_not_rllibs_padded_length():
-    reported = {"env_runners": {"episode_return_mean": 4.0, "episode_len_mean": 21.3}}
-
-    assert decision_gain(reported, 20) == pytest.approx(0.2)
-    assert np.isnan(decision_gain({}, 20))
 
 
 def test_another_config_target_or_world_is_another_run():

@@ -112,7 +112,7 @@ def test_symmetry_of_a_target_without_paths_is_refused(target):
 
 @pytest.mark.parametrize("target", ["acp_consensus", TARGET])
 def test_whitened_observations_have_unit_spread_above_the_floor(target):
-    matrix = whitener(target, 0.05, symmetric=False)
+    white = whitener(target, 0.05, symmetric=False)
     env = make_worlds(target, 512, seed=7)
     env.with_info = False
     rows, rng = [env.reset(seed=7)[0]], np.random.default_rng(7)
@@ -120,7 +120,9 @@ def test_whitened_observations_have_unit_spread_above_the_floor(target):
         action = rng.uniform(-1.0, 1.0, env.action_space.shape)
         rows.append(env.step(action.astype(np.float32))[0])
     seen = np.concatenate(rows)
-    plain, white = (np.linalg.eigvalsh(np.cov(x.T)) for x in (seen, seen @ matrix))
+    plain, white = (
+        np.linalg.eigvalsh(np.cov(x.T)) for x in (seen, (seen - white.mean_O) @ white.matrix_OO)
+    )
 
     assert np.median(plain) < 0.5 * np.median(white)
     assert white.max() < 3.0

@@ -214,6 +214,16 @@ def test_guard_makes_a_poor_policy_harmless(assembled):
 
 
 @pytest.mark.learn
+def test_learning_among_peers_gains_and_its_curve_tells_the_gain_over_the_defaults():
+    curve = []
+
+    train_ppo(TARGET, TINY.model_copy(update={"peers": 8}), on_progress=curve.append)
+
+    assert curve[-1].reward > curve[0].reward + 0.1
+    assert min(abs(each.reward) for each in curve) > 1e-6
+
+
+@pytest.mark.learn
 def test_measured_costs_keep_worlds_within_the_limit_that_expected_ones_let_pass(
     assembled, monkeypatch
 ):
