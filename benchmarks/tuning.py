@@ -23,30 +23,39 @@ from benchmarks.results_format import (
     describe_versions,
     write_result,
 )
-from benchmarks.tuning_gain import GainPlan, GainResult, from_json, measure_gain, to_json
+from benchmarks.tuning_gain import (
+    Figure,
+    GainPlan,
+    GainResult,
+    OneSearch,
+    from_json,
+    measure_gain,
+    to_json,
+)
 from benchmarks.tuning_kills import KillResult, inject_kills
 from benchmarks.tuning_overhead import OverheadResult, measure_overhead
+from benchmarks.tuning_pbt import PbtResult, measure_pbt
 from ray_jobs.locations import runs_dir
 
 Piece = Callable[[Path], Mapping[str, Any]]
 
 GOAL_MODELS: Final = ("bandwidth", "anomaly", "placement", "policy")
-_TRIALS: Final = {"bandwidth": 12, "anomaly": 10, "placement": 16, "policy": 14}
+_TRIALS: Final = {"bandwidth": 40, "anomaly": 40, "placement": 40, "policy": 40}
 _POLICY: Final = "tuning.objectives.policy:PBA_PREDICTION"
 """The target whose policy learns in the fewest steps."""
 FULL: Final = tuple(
     GainPlan(
         name=name, objective=_POLICY if name == "policy" else name, trials=_TRIALS[name],
-        most_control=40, seeds=(1, 2), finalists=2,
     )
     for name in GOAL_MODELS
 )  # fmt: skip
 QUICK: Final = (
     GainPlan(
-        name="toy", objective="benchmarks.tuning_toy:FAST", trials=8, most_control=8,
-        seeds=(1, 2), finalists=1, data="generator",
+        name="toy", objective="benchmarks.tuning_toy:FAST", trials=8, searches=(7, 8),
+        most_control=8, finalists=1, data="generator",
     ),
 )  # fmt: skip
+_PBT: Final = ("bandwidth", "policy")
 OVERHEAD_MODEL: Final = "benchmarks.tuning_toy:TEN_SECONDS"
 """Its trials wait: what comes on top of ten seconds is the engine's, however busy the machine is."""
 _OVERHEAD_TRIALS: Final = 4
@@ -58,6 +67,7 @@ def pieces_of(*, quick: bool) -> dict[str, Piece]:
     plans = QUICK if quick else FULL
     pieces: dict[str, Piece] = {f"gain-{plan.name}": _gain_piece(plan) for plan in plans}
     if not quick:
+        pieces |= {f"pbt-{plan.name}": _pbt_piece(plan) for plan in plans if plan.name in _PBT}
         pieces["overhead"] = lambda room: asdict(
             measure_overhead(OVERHEAD_MODEL, room, trials=_OVERHEAD_TRIALS, small=False, data=None)
         )
@@ -68,6 +78,10 @@ def pieces_of(*, quick: bool) -> dict[str, Piece]:
 
 def _gain_piece(plan: GainPlan) -> Piece:
     return lambda room: to_json(measure_gain(plan, room))
+
+
+def _pbt_piece(plan: GainPlan) -> Piece:
+    return lambda room: asdict(measure_pbt(plan, room))
 
 
 def measure(name: str, piece: Piece, room: Path) -> Mapping[str, Any]:
@@ -104,21 +118,47 @@ def gain_metrics(one: GainResult) -> list[Metric]:
                baseline=text)
         for name, (each, text) in beside.items()
     ]  # fmt: skip
-    ratio = one.best_at_cpu_s / one.exhaustive_cpu_s
-    bound = "at most: none of them was as good" if not one.exhaustive_hits else ""
-    rows += [
-        Metric(name="is_chosen", set=one.name, value=float(one.is_chosen), n=1,
-               baseline="1: the gain is sure, the setting is taken"),
-        Metric(name="search_cpu_ratio_to_random_search", set=one.name,
-               value=one.search_cpu_s / one.control_cpu_s, n=1,
-               baseline=f"{one.trials} settings, {one.stopped_early} stopped early, beside "
-               f"{one.control_trials} trained whole"),
-        Metric(name="search_cpu_ratio_to_exhaustive_training", set=one.name, value=ratio,
-               n=one.exhaustive_trainings,
-               baseline=f"{one.exhaustive_hits} of {one.exhaustive_trainings} full trainings as "
-               f"good; goal 1/3; {bound}".rstrip("; ")),
+    return rows + _cost_metrics(one)
+
+
+def _cost_metrics(one: GainResult) -> list[Metric]:
+    """Return the rows of what the searches of one model cost."""
+    count = len(one.searches)
+    hits = [each.exhaustive_hits for each in one.searches]
+    ratios = [each.best_at_cpu_s / each.exhaustive_cpu_s for each in one.searches]
+    bound = "" if min(hits) else "; at most, as for some none was as good"
+    trials, stopped, whole = (
+        sum(getattr(each, name) for each in one.searches)
+        for name in ("trials", "stopped_early", "control_trials")
+    )
+    spent_s, control_s, best_s, exhaustive_s = (
+        sum(getattr(each, name) for each in one.searches)
+        for name in ("cpu_s", "control_cpu_s", "best_at_cpu_s", "exhaustive_cpu_s")
+    )
+    return [
+        Metric(name="chosen_searches", set=one.name,
+               value=float(sum(each.is_chosen for each in one.searches)), n=count,
+               baseline=f"of {count} searches: the gain is sure, the setting is taken"),
+        Metric(name="search_cpu_ratio_to_random_search", set=one.name, value=spent_s / control_s,
+               n=count, baseline=f"{trials} settings, {stopped} stopped early, beside {whole} "
+               f"trained whole; {spent_s / count:.0f} s a search"),
+        Metric(name="search_cpu_ratio_to_exhaustive_training", set=one.name,
+               value=best_s / exhaustive_s, n=one.exhaustive_trainings,
+               baseline=f"goal 1/3; by search {', '.join(f'{each:.2g}' for each in ratios)}; "
+               f"{', '.join(map(str, hits))} of {one.exhaustive_trainings} full trainings as good"
+               f"{bound}"),
     ]  # fmt: skip
-    return rows
+
+
+def pbt_metrics(one: PbtResult) -> list[Metric]:
+    """Return the row of a population."""
+    gained = one.over_default
+    return [
+        Metric(name="gain_over_default", set=f"{one.name}, PBT", value=gained.value, lo=gained.lo,
+               hi=gained.hi, n=gained.n,
+               baseline=f"default; {one.members} members, {one.copies} went on from a better one, "
+               f"{one.trained_s:.0f} s of training; one search"),
+    ]  # fmt: skip
 
 
 def overhead_metrics(one: OverheadResult) -> list[Metric]:
@@ -155,6 +195,10 @@ def assemble(found: Mapping[str, Mapping[str, Any]], *, quick: bool) -> Benchmar
     """Put the pieces together."""
     gains = [from_json(one) for name, one in found.items() if name.startswith("gain-")]
     metrics = [row for one in gains for row in gain_metrics(one)]
+    for name, one in found.items():
+        if name.startswith("pbt-"):
+            figure = Figure(**one["over_default"])
+            metrics += pbt_metrics(PbtResult(**{**one, "over_default": figure}))
     if "overhead" in found:
         metrics += overhead_metrics(OverheadResult(**found["overhead"]))
     for engine in ("ray", "here"):
@@ -177,26 +221,35 @@ def assemble(found: Mapping[str, Mapping[str, Any]], *, quick: bool) -> Benchmar
 def _notes(gains: Sequence[GainResult], missing: Sequence[str]) -> tuple[str, ...]:
     notes = [
         "Gains are on the untouched block, relative to the default's value there, above 0 is "
-        "better; intervals resample whole groups, the same for both settings of a pair. They say "
-        "nothing of other seeds of the search.",
-        "gain_...: the best confirmed setting of each search, whatever it is worth. delivered_...: "
-        "after the choice that the product makes, a setting only where its gain on this block is "
-        "sure, else the default; the block has then been chosen on.",
+        "better: the mean over searches with seeds of their own, on the same blocks. Intervals "
+        "resample groups, the same for all settings, and searches.",
+        "gain_...: the setting of each search that is best over two seeds on the finalists' block, "
+        "the default among them, whatever it is worth. delivered_...: after the choice that the "
+        "product makes, a setting only where its gain on the untouched block is sure, else the "
+        "default; the block has then been chosen on.",
         "Random search trains every setting whole and gets at least the CPU time of the other; "
-        "both confirm two finalists over two seeds and start from the default.",
-        "Exhaustive training: full trainings of random settings until one is as good on the search "
-        "block as the best of the search; (n + 1) / (k + 1) of n on average where k are.",
+        "both confirm three finalists and the default over two seeds.",
+        "Exhaustive training: full trainings of random settings until one gains as much over the "
+        "default on the search block, with the same seed, as the best of a search; (n + 1) / "
+        "(k + 1) of n on average where k do. Divided into the CPU time that the search took to "
+        "that setting, the sums over the searches. The trainings have had at least four times it.",
     ]
-    notes += [f"{one.name}: {one.source}. {one.reason}" for one in gains]
-    notes += [
-        f"{one.name}, setting found: "
-        + ", ".join(f"{name} {_shown(value)}" for name, value in one.values.items())
-        + "."
-        for one in gains
-    ]
+    for one in gains:
+        notes.append(f"{one.name}: {one.source}.")
+        notes += [
+            f"{one.name}, search {each.seed}, setting {each.winner}: {each.reason} " + _found(each)
+            for each in one.searches
+        ]
     if missing:
         notes.append(f"Not measured yet: {', '.join(missing)}.")
     return tuple(notes)
+
+
+def _found(one: OneSearch) -> str:
+    """Return the setting in words."""
+    if not one.winner:
+        return ""
+    return ", ".join(f"{name} {_shown(value)}" for name, value in one.values.items()) + "."
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,26 @@ from tuning.journal import Record
 CPU_FILE: Final = "cpu_s.jsonl"
 
 
-class CpuListener:
+class Told:
+    """Shows each trial's end."""
+
+    def phase(self, name: str, *, total: int, done: int, parallel: int) -> None:
+        """Name the phase."""
+        del total, done, parallel
+        self.said(name)
+
+    def ended(self, record: Record, left_s: float | None) -> None:
+        """Show what a trial came to."""
+        del left_s
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
+        self.said(f"{record.spec.id} {record.state} {record.seconds:.1f} s {shown}")
+
+    def said(self, text: str) -> None:
+        """Show that it is alive."""
+        os.write(2, f"{text}\n".encode())
+
+
+class CpuListener(Told):
     """Keeps the CPU seconds of each search trial in a file, over all runs of a search."""
 
     def __init__(self, path: Path) -> None:
@@ -21,24 +40,17 @@ class CpuListener:
 
     def phase(self, name: str, *, total: int, done: int, parallel: int) -> None:
         """Begin to count."""
-        del total, done, parallel
-        self.said(name)
+        super().phase(name, total=total, done=done, parallel=parallel)
         self._last = time.process_time()
 
     def ended(self, record: Record, left_s: float | None) -> None:
         """Note what a trial took."""
-        del left_s
+        super().ended(record, left_s)
         now = time.process_time()
         row = {"id": record.spec.id, "cpu_s": round(now - self._last, 3)}
         self._last = now
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
-        self.said(f"{record.spec.id} {record.state} {row['cpu_s']} s {shown}")
-
-    def said(self, text: str) -> None:
-        """Show that it is alive."""
-        os.write(2, f"{text}\n".encode())
 
 
 class Unheard:
@@ -46,6 +58,7 @@ class Unheard:
 
     resume: Path | None = None
     resume_step: int = 0
+    is_judged: bool = False
 
     def report(self, step: int, scores: Any, save: Any = None) -> None:
         """Say nothing."""

@@ -70,7 +70,7 @@ def attempt(
     Args:
         spec: What to run; `spec.values` are those to run with from here on.
         objective: Of the model.
-        data: `Prepared.search` or `Prepared.untouched`, as `spec.block` says.
+        data: `Prepared.part` of the block that `spec` names.
         journal: Gets reports, states and the end.
         channel: Gets the reports after the journal has them.
         parent: State of another trial to go on from; None: this trial's own last state.
@@ -162,6 +162,7 @@ class AttemptProgress:
         self.resume_step = 0
         self.saving = Saving()
         self.parent = ""
+        self.is_judged = spec.phase == "search"
         self._started = started
         self._spec = spec
         self._metrics = metrics

@@ -72,7 +72,7 @@ class Decision:
     reason: str
     """In a sentence, for the report."""
     winner: int | None = None
-    """Best finalist on the search blocks, whether it then held or not."""
+    """Best finalist on the finalists' block, whether it then held or not; 0: the default."""
     difference: Mapping[str, Interval] | None = None
     """Winner minus default on the untouched block, each metric."""
     winner_scores: Mapping[str, float] | None = None
@@ -102,7 +102,7 @@ class Decision:
 
 
 def best_finalist(records: Sequence[Record], numbers: Sequence[int], metric: Metric) -> int:
-    """Return the setting that is best over its seeds on the search blocks; 0 is the default.
+    """Return the setting that is best over its seeds on the finalists' block; 0 is the default.
 
     Raises:
         NovacronError: The default could not be scored, so there is nothing to compare with.

@@ -16,7 +16,7 @@ from tuning.scores import Scores
 
 Direction = Literal["lower", "higher"]
 SchedulerKind = Literal["asha", "median", "pbt", "none"]
-Block = Literal["search", "untouched"]
+Block = Literal["search", "finalists", "untouched"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +81,15 @@ class Prepared:
     """Digest of every sample used, or `generated:<seed>`."""
     blocks: Mapping[str, str] = field(default_factory=dict)
     """Block name -> what is in it, for the report: `search` -> `3 folds of 41 traces`."""
+    finalists: Any = None
+    """What finalists are fitted and scored on: of the search side, scored on groups on which no
+    search trial was, so that what fits those by luck falls back. None: the search block again."""
+
+    def part(self, block: Block) -> Any:
+        """Return what a trial on a block is handed."""
+        if block == "finalists" and self.finalists is not None:
+            return self.finalists
+        return self.untouched if block == "untouched" else self.search
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +111,9 @@ class Progress(Protocol):
     """Folder with the state that an earlier attempt, or PBT's better trial, saved; None: start."""
     resume_step: int
     """The step of that state; 0 without one."""
+    is_judged: bool
+    """Whether a report may end the run. Where not, as for finalists, a run need not make what only
+    its early reports need."""
 
     def report(
         self, step: int, scores: Scores, save: Callable[[Path], None] | None = None
@@ -152,7 +164,7 @@ class Objective(Protocol):
         """Fit with the trial's values and score on its block.
 
         Args:
-            data: `Prepared.search` or `Prepared.untouched`, as `trial.block` says.
+            data: `Prepared.part` of the trial's block.
             trial: What to run. Same trial, same scores on the same machine.
             progress: Reports, state to go on from. With `resume` the run goes on after
                 `resume_step`, with the trial's own values.

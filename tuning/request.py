@@ -35,10 +35,12 @@ class SearchRequest:
     scheduler: SchedulerKind | None = None
     """None: the objective's own."""
     seeds: tuple[int, ...] = (1, 2, 3)
-    """Of the finalists, on the search blocks and on the untouched one."""
+    """Of the finalists, on their block and on the untouched one."""
     finalists: int = 3
     seed: int = 7
-    """Of the search: sampler, search trials, data drawn."""
+    """Of the search: sampler, search trials, and data drawn where `data_seed` names none."""
+    data_seed: int | None = None
+    """Of generated data and of what is drawn of real data: several searches on the same blocks."""
     budget: int | None = None
     """Less than a full training, in units of the objective's fidelity."""
     storage: str = "runs/tune"
@@ -68,6 +70,7 @@ class SearchRequest:
             ("seeds", self.seeds, len(set(self.seeds)) == len(self.seeds), "each seed once"),
             ("seeds", self.seeds, all(one >= 0 for one in self.seeds), "seeds of at least 0"),
             ("seed", self.seed, self.seed >= 0, "at least 0"),
+            ("data-seed", self.data_seed, (self.data_seed or 0) >= 0, "at least 0"),
             ("parallel", self.parallel, self.parallel is None or self.parallel >= 1, "at least 1"),
             ("cpus-per-trial", self.cpus_per_trial, self.cpus_per_trial >= 1, "at least 1"),
         ):
@@ -77,7 +80,8 @@ class SearchRequest:
     @property
     def source(self) -> DataSource:
         """Where the objective reads."""
-        return DataSource(folder=self.data, seed=self.seed, small=self.small)
+        seed = self.seed if self.data_seed is None else self.data_seed
+        return DataSource(folder=self.data, seed=seed, small=self.small)
 
     def space_of(self, objective: Objective) -> SearchSpace:
         """Return the objective's space with this request's ranges and choice of parameters.

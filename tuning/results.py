@@ -14,7 +14,7 @@ Fields of `results.json` (format 1):
   `{step, metrics, values, parent}`; `parent` is the trial that PBT copied from before it.
 - `counts`: trials of the search phase by state.
 - `pareto`: numbers of the finished settings that none other beats on every metric.
-- `finalists`: list of `{number, rank, metrics}` over all seeds on the search blocks; number 0 is
+- `finalists`: list of `{number, rank, metrics}` over all seeds on their block; number 0 is
   the default.
 - `decision`: see `tuning.choice.Decision.to_dict`; null before the search is finished.
 - `best_so_far`: number of the best finished search trial, one seed; null where there is none.

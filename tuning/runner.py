@@ -67,7 +67,7 @@ class _Here:
         run_here(
             plan,
             self._objective,
-            _part(self._prepared, block),
+            self._prepared.part(block),
             self._journal,
             scheduler,
             watch,
@@ -103,7 +103,7 @@ class _OnRay:
         from tuning.on_ray import Ground, run_on_ray
 
         if block not in self._references:
-            self._references[block] = ray.put(_part(self._prepared, block))
+            self._references[block] = ray.put(self._prepared.part(block))
         is_pbt = isinstance(scheduler, PopulationBasedTraining)
         ground = Ground(
             objective=self._objective,
@@ -117,7 +117,3 @@ class _OnRay:
             saving=Saving(every_s=0.0 if is_pbt else self._request.save_every_s, keeps_all=is_pbt),
         )
         run_on_ray(plan, ground, scheduler, watch, name=name, parallel=self._request.parallel)
-
-
-def _part(prepared: Prepared, block: Block) -> Any:
-    return prepared.search if block == "search" else prepared.untouched

@@ -22,6 +22,12 @@ Search = Literal["tpe", "random"]
 _STARTUP_MOST: Final = 10
 _STARTUP_SHARE: Final = 0.25
 _STARTUP_LEAST: Final = 4
+_NEAR_SHARE: Final = 0.5
+"""Of the first trials: drawn around the default, which is mostly a good one; the others anywhere."""
+_NEAR_SPREAD: Final = 0.12
+"""Standard deviation of such a draw, in ranges of the parameter."""
+_CANDIDATES: Final = 64
+"""Settings that TPE draws from its model of the good ones, to suggest the best of them."""
 
 
 class Sampler:
@@ -33,6 +39,7 @@ class Sampler:
         search: TPE, or random draws.
         seed: Same seed and same history, same suggestion.
         trials: How many the search may run; decides how many TPE draws before it models.
+        parallel: Trials at once.
     """
 
     def __init__(
@@ -43,18 +50,28 @@ class Sampler:
         search: Search,
         seed: int,
         trials: int,
+        parallel: int = 1,
     ) -> None:
         self._space = space
         self._metrics = metrics
         self._seed = seed
         self._asked: dict[str, optuna.trial.Trial] = {}
-        self._study = None if search == "random" else _study(space, metrics, seed, trials)
+        self._startup = min(_STARTUP_MOST, max(_STARTUP_LEAST, round(_STARTUP_SHARE * trials)))
+        self._study = None
+        if search == "tpe":
+            self._study = _study(
+                space, metrics, seed, startup=self._startup, is_parallel=parallel > 1
+            )
 
     def ask(self, trial_id: str, number: int) -> dict[str, Any]:
         """Return the settings of a new trial."""
         if self._study is None:
             # A stream for each number: neither a resume nor the order of ends changes a draw.
             return self._space.sample(np.random.default_rng([self._seed, number]))
+        if number <= _NEAR_SHARE * self._startup:
+            rng = np.random.default_rng([self._seed, number])
+            values = self._space.near(self._space.default(), rng, _NEAR_SPREAD)
+            self._study.enqueue_trial(stored(self._space, values))
         asked = self._study.ask()
         self._asked[trial_id] = asked
         return suggest(self._space, asked)
@@ -113,17 +130,22 @@ class Sampler:
 
 
 def _study(
-    space: SearchSpace, metrics: tuple[Metric, ...], seed: int, trials: int
+    space: SearchSpace,
+    metrics: tuple[Metric, ...],
+    seed: int,
+    *,
+    startup: int,
+    is_parallel: bool,
 ) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    startup = min(_STARTUP_MOST, max(_STARTUP_LEAST, round(_STARTUP_SHARE * trials)))
     sampler = optuna.samplers.TPESampler(
         seed=seed,
         n_startup_trials=startup,
+        n_ei_candidates=_CANDIDATES,
         # Joint modelling needs every parameter in every trial.
         multivariate=not any(one.when for one in space),
         # Trials that still run count as bad ones, so that two at a time are not twins.
-        constant_liar=True,
+        constant_liar=is_parallel,
     )
     return optuna.create_study(
         directions=["minimize" if one.better == "lower" else "maximize" for one in metrics],

@@ -147,18 +147,43 @@ def paired_difference(
     Raises:
         SchemaError: The two were scored on different groups.
     """
-    upper_G, lower_G = _by_name(one, one.groups)
-    other_upper_G, other_lower_G = _by_name(other, one.groups)
     count = len(one.groups)
-    value = one.value - other.value
     draws_BG = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-    below_B, other_below_B = draws_BG @ lower_G, draws_BG @ other_lower_G
-    kept_B = (below_B > 0) & (other_below_B > 0)
-    gaps_B = (draws_BG @ upper_G)[kept_B] / below_B[kept_B]
-    gaps_B -= (draws_BG @ other_upper_G)[kept_B] / other_below_B[kept_B]
+    gaps_B = resampled_differences(one, other, draws_BG, groups=one.groups)
     tail = (1 - level) / 2
     lo, hi = np.quantile(gaps_B, [tail, 1 - tail])
+    value = one.value - other.value
     return Interval(value=value, lo=float(lo), hi=float(hi), n=count)
+
+
+def resampled_differences(
+    one: GroupScores,
+    other: GroupScores,
+    draws_BG: NDArray[np.int64],
+    *,
+    groups: tuple[str, ...],
+) -> Floats:
+    """Return value(one) - value(other) for each resample of groups.
+
+    A resample in which a metric has nothing to divide by counts as the difference over all groups.
+
+    Args:
+        one: Scores.
+        other: Scores on the same groups.
+        draws_BG: How often each resample holds each group.
+        groups: Their names, in the order of `draws_BG`.
+
+    Raises:
+        SchemaError: One of the two was scored on other groups.
+    """
+    upper_G, lower_G = _by_name(one, groups)
+    other_upper_G, other_lower_G = _by_name(other, groups)
+    below_B, other_below_B = draws_BG @ lower_G, draws_BG @ other_lower_G
+    is_fine_B = (below_B > 0) & (other_below_B > 0)
+    gaps_B = np.full(len(draws_BG), one.value - other.value)
+    gaps_B[is_fine_B] = (draws_BG @ upper_G)[is_fine_B] / below_B[is_fine_B]
+    gaps_B[is_fine_B] -= (draws_BG @ other_upper_G)[is_fine_B] / other_below_B[is_fine_B]
+    return gaps_B
 
 
 def _by_name(scores: GroupScores, groups: tuple[str, ...]) -> tuple[Floats, Floats]:

@@ -39,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     new("--seeds", default="1,2,3", help="of the finalists")
     new("--finalists", type=int, default=3, help="settings that are confirmed")
     new("--seed", type=int, default=7, help="of the search")
+    new("--data-seed", type=int, help="of generated or drawn data; default: that of the search")
     new("--budget", type=int, help="of a trial, in the model's unit; default: a full training")
     new("--storage", help="folder or URI; default $NOVACRON_RUNS_DIR/tune")
     new("--data", help=f"folder of traces or `{GENERATOR}`; default ${_DATA}")
@@ -69,6 +70,7 @@ def request_of(given: argparse.Namespace) -> SearchRequest:
         seeds=seeds_of(given.seeds),
         finalists=given.finalists,
         seed=given.seed,
+        data_seed=given.data_seed,
         budget=given.budget,
         storage=given.storage or default_storage(),
         data=data_folder(given.data),

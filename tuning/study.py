@@ -162,6 +162,7 @@ class _Study:
             search=request.search,
             seed=request.seed,
             trials=request.trials,
+            parallel=self.runner.parallel,
         )
         spending = Spending(
             trials=request.trials,
@@ -191,14 +192,14 @@ class _Study:
         if not best:
             return Decision(number=0, reason="No other setting ran to its end: the default stays.")
         defaults = [one for one in records if one.spec.id == self._id_of(0)]
-        runs = self._repeat(defaults + best, "finalists", "search")
+        runs = self._repeat(defaults + best, "finalists", "finalists")
         if runs is None:
             return None
         winner = best_finalist(runs, [one.spec.number for one in best], target)
         if winner == 0:
             seeds = len(self.request.seeds)
             over = "one seed" if seeds == 1 else f"{seeds} seeds"
-            reason = f"Over {over}, no setting beats the default on the search blocks."
+            reason = f"Over {over}, no setting beats the default on the finalists' block."
             return Decision(number=0, winner=0, reason=reason)
         chosen = [one for one in defaults + best if one.spec.number in (0, winner)]
         runs = self._repeat(chosen, "untouched", "untouched")

@@ -120,6 +120,14 @@ class FloatParameter(_Parameter):
             return min(max(drawn, self.low), self.high)
         return float(rng.uniform(self.low, self.high))
 
+    def near(self, value: float, rng: np.random.Generator, spread: float) -> float:
+        """Draw around a value: normal on the scale, `spread` of the range wide, inside the range."""
+        drawn = _near(self, value, rng, spread)
+        if self.step is not None:
+            places = round((drawn - self.low) / self.step)
+            drawn = self.low + self.step * min(places, _steps(self.low, self.high, self.step) - 1)
+        return self.check(drawn)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntParameter(_Parameter):
@@ -179,6 +187,12 @@ class IntParameter(_Parameter):
             return min(max(round(drawn), self.low), self.high)
         return self.low + self.step * int(rng.integers((self.high - self.low) // self.step + 1))
 
+    def near(self, value: int, rng: np.random.Generator, spread: float) -> int:
+        """Draw around a value: normal on the scale, `spread` of the range wide, inside the range."""
+        places = round((_near(self, value, rng, spread) - self.low) / self.step)
+        most = (self.high - self.low) // self.step
+        return self.low + self.step * min(places, most)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CategoricalParameter(_Parameter):
@@ -233,6 +247,10 @@ class CategoricalParameter(_Parameter):
         """Draw a choice, all alike."""
         return self.choices[int(rng.integers(len(self.choices)))]
 
+    def near(self, value: Choice, rng: np.random.Generator, spread: float) -> Choice:
+        """Keep the value, or with probability `spread` draw one of all."""
+        return self.sample(rng) if rng.random() < spread else value
+
 
 Parameter = FloatParameter | IntParameter | CategoricalParameter
 
@@ -252,6 +270,16 @@ def text_of(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _near(
+    parameter: FloatParameter | IntParameter, value: float, rng: np.random.Generator, spread: float
+) -> float:
+    low, high, middle = float(parameter.low), float(parameter.high), float(value)
+    if parameter.log:
+        low, high, middle = math.log(low), math.log(high), math.log(middle)
+    drawn = min(max(middle + spread * (high - low) * rng.normal(), low), high)
+    return math.exp(drawn) if parameter.log else drawn
 
 
 def _number(parameter: FloatParameter | IntParameter, value: object) -> float:

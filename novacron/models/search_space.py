@@ -150,6 +150,19 @@ class SearchSpace:
                 drawn[one.name] = value
         return drawn
 
+    def near(self, values: Values, rng: np.random.Generator, spread: float) -> dict[str, Value]:
+        """Draw every parameter around its value, `spread` of its range wide on its scale.
+
+        A parameter that has none, as its condition did not hold, is drawn around its default.
+        """
+        drawn: dict[str, Value] = {}
+        for one in self.parameters:
+            value: Any = values.get(one.name, one.default)
+            found = one.near(value, rng, spread)
+            if self.counts(one, drawn):
+                drawn[one.name] = found
+        return drawn
+
     def nested(self, values: Values) -> dict[str, Any]:
         """Return values as the blocks of a training file: `{"fit": {"lstm": {"hidden": 40}}}`."""
         tree: dict[str, Any] = {}

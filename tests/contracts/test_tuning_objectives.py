@@ -13,7 +13,7 @@ from tuning.objective import DataSource, Objective, Prepared, Probes, Trial
 
 BUDGETS = {
     "anomaly": 6, "bandwidth": 2, "capacity": 1, "performance": 1,
-    "placement": 1, "policy": 8192, "scaling": 1,
+    "placement": 3, "policy": 8192, "scaling": 1,
 }  # fmt: skip
 """Of the fidelity; enough for a score."""
 CUT_BY_GROUP = {"anomaly", "bandwidth", "patterns", "policy"}
@@ -26,6 +26,7 @@ class Recorder:
 
     resume: Path | None = None
     resume_step: int = 0
+    is_judged: bool = True
     folder: Path | None = None
     steps: list = field(default_factory=list)
     scores: list = field(default_factory=list)
@@ -49,7 +50,7 @@ class Prepared1:
         return Trial(values=checked, seed=seed, block=block, budget=budget)
 
     def run(self, trial, progress=None):
-        data = getattr(self.prepared, trial.block)
+        data = self.prepared.part(trial.block)
         return self.objective.run(data, trial, progress or Recorder())
 
 
@@ -87,6 +88,23 @@ def test_the_untouched_block_is_another_part_of_the_data(mine):
     assert held != searched
     if mine.name in CUT_BY_GROUP:
         assert not set(searched.groups) & set(held.groups)
+
+
+def test_finalists_are_scored_on_groups_of_which_neither_other_block_holds_one(mine):
+    if mine.prepared.finalists is None or mine.name not in CUT_BY_GROUP:
+        return
+    metric = mine.objective.metrics[0].name
+
+    fresh = set(mine.run(mine.trial(block="finalists"))[metric].groups)
+
+    for block in ("search", "untouched"):
+        assert not fresh & set(mine.run(mine.trial(block=block))[metric].groups)
+
+
+def test_what_no_report_can_end_scores_the_same_with_fewer_reports(mine):
+    unjudged = Recorder(is_judged=False)
+
+    assert mine.run(mine.trial(), unjudged) == mine.run(mine.trial())
 
 
 def test_a_found_setting_becomes_a_training_file_that_the_trainer_takes(mine):

@@ -1,17 +1,14 @@
 """Searches the bandwidth forecaster: members pooled over path classes, real epochs as fidelity.
 
-Recordings are the groups. Of those that training may see, a quarter is the untouched block; of the
-others a part is learned from, a part chooses rounds, epoch and blend, and a part scores. What the
-benchmark or the training job report on is left out before that: the newest fifth of FCC and HSDPA
-recordings, and every recording that the job's split by hash holds back.
+Recordings are the groups; `tuning.objectives.bandwidth_blocks` says which are seen where.
 
 Legend: N rows, H steps ahead, Q = 3 served levels, T steps read by the LSTM.
 """
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,29 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from novacron.models.bandwidth.blend import ClassModel, Mixture, ewma_of_windows
-from novacron.models.bandwidth.choices import choose_blend, fit_class_band
+from novacron.models.bandwidth.choices import choose_blend
 from novacron.models.bandwidth.config import SERVED_LEVELS, BandwidthConfig, served_places
 from novacron.models.bandwidth.examples import Examples, fit_linear, pool, to_examples
 from novacron.models.bandwidth.linear import LinearForecast
 from novacron.models.bandwidth.lstm_numpy import LstmWeights
-from novacron.models.bandwidth.scores import band_of_windows
 from novacron.models.bandwidth.twin import Twin, TwinPlan, train_twin, twin_table
-from novacron.models.bandwidth.windows import (
-    ModelInputs,
-    WindowSet,
-    cut_windows,
-    encode_all,
-    join_windows,
-)
-from novacron.models.baselines import EwmaBand
 from novacron.models.conformal import CalibrationTable
 from novacron.models.metrics import wql_terms
 from novacron.telemetry.datasets.throughput import load_traces
 from novacron.telemetry.digest import traces_sha256
-from novacron.telemetry.splits import split_by_group
 from novacron.telemetry.synthesize.traces import generate_traces
-from novacron.telemetry.traces import Trace, by_class
 from tuning.objective import DataSource, Fidelity, Metric, Prepared, Progress, SchedulerKind, Trial
+from tuning.objectives.bandwidth_blocks import (
+    FULL,
+    SETS,
+    SMALL,
+    BandwidthData,
+    Side,
+    block_data,
+    cut_recordings,
+    open_part,
+    spread,
+)
 from tuning.objectives.files import block_of, with_values
 from tuning.scores import GroupScores, Scores
 from tuning.spaces import space_of
@@ -49,53 +46,14 @@ from tuning.spaces import space_of
 Floats = NDArray[np.float64]
 
 METRIC: Final = "wql_ratio_to_ewma_band"
-SETS: Final = ("fcc", "hsdpa", "puffer_train")
-_HELD_BACK_BY_DATE: Final = ("fcc", "hsdpa")
-_COARSE_STEP_S: Final = 3.0
 _EPOCHS: Final = 8
 _TWIN_EXAMPLES: Final = 8_000
-_COLD: Final = 8
+_DRAFT: Final = 3
+"""A draft of the trees has so many times fewer rows and rounds, at as many times the rate."""
+_DRAFT_MOST_RATE: Final = 0.5
+_DRAFT_EPOCHS: Final = 3
+"""Up to here reports are made beside a draft: the rungs of ASHA, the first and the third epoch."""
 _EVEN: Final = Mixture(twin_weight=0.5, anchor="ewma", anchor_weight=0.0, cold_by_band=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Size:
-    """How much is taken of the data: a trial on two cores stays within seconds."""
-
-    traces: int
-    """Most traces of each class."""
-    fit_rows: int
-    """Windows of each class to learn from; a third as many choose, and as many score."""
-
-
-_FULL: Final = _Size(traces=160, fit_rows=1000)
-_SMALL: Final = _Size(traces=24, fit_rows=300)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Side:
-    """Windows of all classes, class by class, with their inputs; `x_NTC` holds the whole history.
-
-    `class_N` numbers the class of each row, `group_N` names its trace.
-    """
-
-    windows: WindowSet
-    inputs: ModelInputs
-    class_N: NDArray[np.int64]
-    group_N: NDArray[np.str_]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BandwidthData:
-    """What one trial gets: rows to learn from, to choose by, and to be scored on."""
-
-    fit: Side
-    choose: Side
-    score: Side
-    band: EwmaBand
-    """Fitted on the traces to learn from: the yardstick."""
-    band_loss_N: Floats
-    """What the band loses on each row to be scored."""
 
 
 class BandwidthObjective:
@@ -119,7 +77,7 @@ class BandwidthObjective:
         Raises:
             DatasetNotFoundError: The folder does not hold the traces.
         """
-        size = _SMALL if source.small else _FULL
+        size = SMALL if source.small else FULL
         if source.folder is None:
             links = 2 * size.traces // 3
             named = {"generated": generate_traces(source.seed, n_links=links, hours=0.5)}
@@ -127,37 +85,39 @@ class BandwidthObjective:
         else:
             named = {name: open_part(name, load_traces(source.folder, name)) for name in SETS}
             said = f"real traces: {', '.join(SETS)}"
-        chosen = [t for traces in named.values() for t in _spread(traces, size.traces)]
-        parts = _cut(chosen)
-        learned = parts["fit"] + parts["score"]
+        chosen = [one for traces in named.values() for one in spread(traces, size.traces)]
+        fit, choose, score, untouched = cut_recordings(chosen).values()
+        count = f"{len(fit)} recordings to learn from, {len(choose)} to choose by"
         return Prepared(
-            search=_prepared(parts["fit"], parts["choose"], parts["score"], size),
-            untouched=_prepared(learned, parts["choose"], parts["untouched"], size),
+            search=block_data(fit, choose, score, size, size.fit_rows),
+            finalists=block_data(score, choose, fit, size, size.fit_rows),
+            untouched=block_data(fit + score, choose, untouched, size, size.untouched_rows),
             source=said,
             sha256=traces_sha256(chosen),
             blocks={
-                "search": f"{len(parts['fit'])} traces to learn from, {len(parts['choose'])} to "
-                f"choose by, {len(parts['score'])} to score on",
-                "untouched": f"{len(parts['untouched'])} traces that no search trial sees; "
+                "search": f"{count}, {len(score)} to score on",
+                "finalists": "those to learn from and those to score on in each other's place",
+                "untouched": f"{len(untouched)} recordings that no search trial sees; "
                 "the others are learned from",
             },
         )
 
     def run(self, data: BandwidthData, trial: Trial, progress: Progress) -> Scores:
-        """Grow the trees, train the network epoch by epoch, score the blend after each.
+        """Train the network epoch by epoch, grow the trees, score the blend.
+
+        The first reports are made with a draft of the trees; whole ones are grown for trials that
+        outlive them.
 
         Raises:
             MissingDependencyError: torch is not installed.
         """
         config = self._config(trial)
-        fit, linear_of = _examples(data.fit, config)
-        choose, score = linear_of(data.choose), linear_of(data.score)
-        twin = (
-            Twin.load(progress.resume / "twin", config.horizon)
-            if progress.resume
-            else _grown(fit, choose, config, trial.seed)
-        )
-        judge = _Judge(data, config, twin, choose, score)
+        fit, like = _examples(data.fit, config)
+        sides = ((data.choose, like(data.choose)), (data.score, like(data.score)))
+        members = _Members(data, config, fit, sides, trial.seed)
+        budget = trial.budget or _EPOCHS
+        if progress.resume and (progress.resume / "twin").exists():
+            members.twin = Twin.load(progress.resume / "twin", config.horizon)
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder) / "lstm.safetensors"
             if progress.resume:
@@ -165,17 +125,19 @@ class BandwidthObjective:
 
             def save(target: Path) -> None:
                 shutil.copyfile(state, target / state.name)
-                twin.save(target / "twin")
+                if members.twin is not None:
+                    members.twin.save(target / "twin")
 
             found: Scores = {}
-            budget = trial.budget or _EPOCHS
-            train = _Epochs(fit, choose, config, trial.seed, state)
-            for epoch in range(progress.resume_step + 1, budget + 1):
+            train = _Epochs(fit, sides[0][1], config, trial.seed, state)
+            first = progress.resume_step + 1 if progress.is_judged else budget
+            for epoch in range(first, budget + 1):
                 weights, ran = train.upto(epoch)
-                # A network that stopped early has said its last word.
-                found = judge.scores(weights) if ran or not found else found
-                progress.report(epoch if ran else budget, found, save)
-                if not ran:
+                is_last = epoch == budget or not ran
+                judge = members.judge(is_draft=epoch <= _DRAFT_EPOCHS and not is_last)
+                found = judge.scores(weights)
+                progress.report(budget if is_last else epoch, found, save)
+                if is_last:
                     break
         return found
 
@@ -226,6 +188,37 @@ class _Epochs:
         return trained.weights, bool(ran)
 
 
+class _Members:
+    """Grows trees when they are asked for, and judges a network beside them."""
+
+    def __init__(
+        self,
+        data: BandwidthData,
+        config: BandwidthConfig,
+        fit: Examples,
+        sides: tuple["_Scored", "_Scored"],
+        seed: int,
+    ) -> None:
+        self._data, self._config, self._fit, self._sides = data, config, fit, sides
+        self._seed = seed
+        self._judges: dict[bool, _Judge] = {}
+        self.twin: Twin | None = None
+
+    def judge(self, *, is_draft: bool) -> "_Judge":
+        """Return the judge beside a draft of the trees, or beside whole ones."""
+        if is_draft not in self._judges:
+            config = _draft(self._config) if is_draft else self._config
+            twin = None if is_draft else self.twin
+            twin = twin or _grown(self._fit, self._sides[0][1], config, self._seed)
+            if not is_draft:
+                self.twin = twin
+            self._judges[is_draft] = _Judge(self._data, self._config, twin, self._sides)
+        return self._judges[is_draft]
+
+
+_Scored = tuple[Side, Examples]
+
+
 class _Judge:
     """Blends and scores; what the trees say is computed once."""
 
@@ -234,11 +227,10 @@ class _Judge:
         data: BandwidthData,
         config: BandwidthConfig,
         twin: Twin,
-        choose: Examples,
-        score: Examples,
+        sides: tuple[_Scored, _Scored],
     ) -> None:
         self._data, self._config, self._twin = data, config, twin
-        self._sides = ((data.choose, choose), (data.score, score))
+        self._sides = sides
         draft = self._model(())
         self._twin_mbps = [draft.twin_mbps(examples.inputs) for _, examples in self._sides]
         self._anchors = [
@@ -281,6 +273,19 @@ def _scores(data: BandwidthData, loss_N: Floats) -> GroupScores:
     return GroupScores.of_rows(data.score.group_N, loss_N * scale_N, data.band_loss_N * scale_N)
 
 
+def _draft(config: BandwidthConfig) -> BandwidthConfig:
+    """Return settings of fewer trees on fewer rows, each kept to a larger share."""
+    twin = config.twin
+    less = {
+        "examples": twin.examples // _DRAFT,
+        "rounds": max(1, twin.rounds // _DRAFT),
+        "patience": max(1, twin.patience // _DRAFT),
+        "min_rows_per_leaf": max(1, twin.min_rows_per_leaf // _DRAFT),
+        "learning_rate": min(_DRAFT_MOST_RATE, twin.learning_rate * _DRAFT),
+    }
+    return config.model_copy(update={"twin": twin.model_copy(update=less)})
+
+
 def _grown(fit: Examples, choose: Examples, config: BandwidthConfig, seed: int) -> Twin:
     rng = np.random.default_rng([seed, 2])
     blurred = fit.blurred(config.level_blur, config.features, rng)
@@ -308,86 +313,6 @@ def _weighted(side: Side, config: BandwidthConfig) -> Examples:
         parts.append(to_examples(side.windows.take(rows_N), config, inputs.take(rows_N)))
     # Rows of a side stand class by class, so the joined order is the side's own.
     return pool(parts)
-
-
-def _prepared(
-    fit: Sequence[Trace], choose: Sequence[Trace], score: Sequence[Trace], size: _Size
-) -> BandwidthData:
-    config = BandwidthConfig()
-    band = fit_class_band(fit, config)
-    sides = [
-        _side(fit, size.fit_rows, config),
-        _side(choose, size.fit_rows // 3, config),
-        _side(score, size.fit_rows, config),
-    ]
-    scored = sides[2]
-    bandwidth_NW = scored.windows.channels["bandwidth_mbps"]
-    loss_NH = wql_terms(
-        scored.windows.future_NH,
-        band_of_windows(band, bandwidth_NW),
-        SERVED_LEVELS,
-    )
-    return BandwidthData(
-        fit=sides[0], choose=sides[1], score=scored, band=band, band_loss_N=loss_NH.sum(axis=1)
-    )
-
-
-def _side(traces: Sequence[Trace], rows: int, config: BandwidthConfig) -> Side:
-    whole = config.model_copy(
-        update={"lstm": config.lstm.model_copy(update={"steps": config.features.history})}
-    )
-    windows, class_N, group_N = [], [], []
-    for number, (_, own) in enumerate(sorted(by_class(traces).items())):
-        cut = cut_windows(own, config.features, config.horizon, most=rows)
-        cut = cut.take(cut.origin_N >= _COLD - 1)
-        windows.append(cut)
-        class_N.append(np.full(len(cut), number))
-        group_N.append(np.array([trace.trace_id for trace in own])[cut.trace_N])
-    joined = join_windows(windows)
-    return Side(
-        windows=joined,
-        inputs=encode_all(whole, joined),
-        class_N=np.concatenate(class_N),
-        group_N=np.concatenate(group_N),
-    )
-
-
-def _cut(traces: Sequence[Trace]) -> dict[str, tuple[Trace, ...]]:
-    """Deal the recordings of each class out to the four parts, by the hash of their names."""
-    parts: dict[str, tuple[Trace, ...]] = dict.fromkeys(
-        ("fit", "choose", "score", "untouched"), ()
-    )
-    for own in by_class(traces).values():
-        outer = split_by_group(
-            own, validation_share=0.25, test_share=0.25, order="hashed", seed=11
-        )
-        inner = split_by_group(outer.train, validation_share=0.3, order="hashed", seed=12)
-        for name, found in zip(
-            parts, (inner.train, inner.validation, outer.validation, outer.test), strict=True
-        ):
-            parts[name] += found
-    return parts
-
-
-def open_part(name: str, traces: Sequence[Trace]) -> tuple[Trace, ...]:
-    """Return the recordings of a set that neither the benchmark nor the training job tests on."""
-    left = set()
-    for own in by_class(traces).values():
-        job = split_by_group(own, validation_share=0.2, test_share=0.2, order="hashed")
-        left |= {trace.trace_id for trace in job.train + job.validation}
-    if name in _HELD_BACK_BY_DATE:
-        fine = [trace for trace in traces if trace.step_s < _COARSE_STEP_S]
-        coarse = [trace for trace in traces if trace.step_s >= _COARSE_STEP_S]
-        sides = [split_by_group(part, validation_share=0.2) for part in (fine, coarse) if part]
-        left &= {trace.trace_id for side in sides for trace in side.train}
-    return tuple(trace for trace in traces if trace.trace_id in left)
-
-
-def _spread(traces: Sequence[Trace], most: int) -> tuple[Trace, ...]:
-    """Keep at most so many, at even distances."""
-    if len(traces) <= most:
-        return tuple(traces)
-    return tuple(traces[i * len(traces) // most] for i in range(most))
 
 
 OBJECTIVE: Final = BandwidthObjective()

@@ -6,9 +6,20 @@ import numpy as np
 import pytest
 
 from benchmarks import tuning
-from benchmarks.tuning_gain import Figure, GainResult, delivered_by, from_json, gain, to_json
+from benchmarks.tuning_control import Control, Training, price_of
+from benchmarks.tuning_gain import (
+    Figure,
+    GainResult,
+    OneSearch,
+    delivered_by,
+    from_json,
+    gain,
+    to_json,
+)
 from benchmarks.tuning_kills import count_kills, idle_between_trials_ms
 from benchmarks.tuning_toy import STEPS
+from tuning.catalog import objective_of
+from tuning.journal import Record
 from tuning.objective import Metric
 from tuning.scores import GroupScores
 
@@ -33,7 +44,7 @@ def test_a_gain_is_above_zero_whatever_direction_is_better(better):
     unit = GroupScores(groups=groups, upper=(10.0,) * 6, lower=(1.0,) * 6)
     other = GroupScores(groups=groups, upper=(8.0, 8.0, 8.0, 8.0, 8.0, 9.0), lower=(1.0,) * 6)
 
-    found = gain(other, unit, unit, Metric(name="m", better=better))
+    found = gain([other], [unit], unit, Metric(name="m", better=better))
 
     sign = 1.0 if better == "lower" else -1.0
     assert found.value == pytest.approx(sign * 11 / 60)
@@ -52,14 +63,87 @@ def test_what_is_not_surely_better_is_not_delivered():
     assert delivered_by(mixed, default, metric) is default
 
 
+def test_the_interval_of_a_gain_speaks_of_searches_too():
+    groups = tuple("abcdef")
+    metric = Metric(name="m", better="lower")
+    default = GroupScores(groups=groups, upper=(10.0,) * 6, lower=(1.0,) * 6)
+    lucky = GroupScores(groups=groups, upper=(8.0,) * 6, lower=(1.0,) * 6)
+    unlucky = GroupScores(groups=groups, upper=(10.5,) * 6, lower=(1.0,) * 6)
+
+    steady = gain([lucky, lucky, lucky], [default] * 3, default, metric)
+    mixed = gain([lucky, lucky, unlucky], [default] * 3, default, metric)
+
+    assert (steady.lo, steady.value) == pytest.approx((0.2, 0.2))
+    assert mixed.value == pytest.approx((0.2 + 0.2 - 0.05) / 3)
+    assert mixed.lo < 0 < mixed.hi
+
+
+class Told:
+    """A search that is known by its cost and by what its best setting gained."""
+
+    seed = 7
+
+    def __init__(self, cost_s, gained):
+        self._cost_s, self._gained = cost_s, gained
+
+    def best_at_cpu_s(self, metric):
+        return self._cost_s
+
+    def default(self, metric):
+        return 1.0
+
+    def best(self, metric):
+        return Record(
+            spec=None, state="finished", values={},
+            scores={metric.name: GroupScores.of_one(1.0 - self._gained)},
+        )  # fmt: skip
+
+
+class Drawn:
+    """Runs whose settings all come out alike."""
+
+    def __init__(self, gained):
+        self.objective, self._gained = objective_of("benchmarks.tuning_toy:FAST"), gained
+
+    def run(self, values, seed, block):
+        return GroupScores.of_one(1.0 - self._gained), 2.0
+
+
+def test_full_trainings_are_priced_by_how_many_of_them_are_as_good():
+    metric = Metric(name="distance")
+    trainings = tuple(Training(gained=one, cpu_s=2.0) for one in (0.0, 0.125, 0.25, 0.5))
+    control = Control(trainings=trainings, cpu_s=8.0, chosen=None)
+    searches = [Told(1.0, 0.25), Told(1.0, 0.75)]
+
+    price = price_of(Drawn(0.0), searches, [control], metric, least_ratio=4.0, most=9)
+
+    assert price.trainings == 4
+    assert price.hits == (2, 0)
+    assert price.cpu_s == pytest.approx((2.0 * 5 / 3, 2.0 * 5))
+
+
+def test_trainings_go_on_until_they_have_had_four_times_the_cost_of_a_search():
+    metric = Metric(name="distance")
+    control = Control(trainings=(Training(gained=0.0, cpu_s=2.0),), cpu_s=2.0, chosen=None)
+
+    price = price_of(Drawn(0.9), [Told(5.0, 0.3)], [control], metric, least_ratio=4.0, most=99)
+
+    assert price.trainings == 10
+    assert price.hits == (9,)
+
+
 def test_a_result_survives_its_file():
     figure = Figure(value=0.1, lo=0.0, hi=0.2, n=5)
+    search = OneSearch(
+        seed=7, winner=3, is_chosen=True, reason="", cpu_s=1.0, control_cpu_s=1.0, trials=2,
+        control_trials=2, stopped_early=0, best_at_cpu_s=1.0, exhaustive_cpu_s=4.0,
+        exhaustive_hits=0, values={"a": 1}, random_is_default=False,
+    )  # fmt: skip
     result = GainResult(
         name="x", metric="m", source="s", sha256="0", default=1.0, found=0.9, random=0.95,
-        over_default=figure, over_random=figure, random_over_default=figure, delivered_over_default=figure, delivered_over_random=figure, is_chosen=True,
-        reason="", search_cpu_s=1.0, control_cpu_s=1.0, trials=2, control_trials=2,
-        stopped_early=0, best_at_cpu_s=1.0, exhaustive_cpu_s=4.0, exhaustive_hits=0,
-        exhaustive_trainings=3, values={"a": 1},
+        over_default=figure, over_random=figure, random_over_default=figure,
+        delivered_over_default=figure, delivered_over_random=figure, exhaustive_trainings=3,
+        searches=(search, search),
     )  # fmt: skip
 
     assert from_json(json.loads(json.dumps(to_json(result)))) == result

@@ -19,7 +19,7 @@ from rl_envs.scenarios import SPLITS
 from tuning.catalog import objective_of
 from tuning.objective import DataSource
 from tuning.objectives.anomaly import _FIRST_SEED
-from tuning.objectives.bandwidth import SETS, open_part
+from tuning.objectives.bandwidth_blocks import SETS, open_part
 
 
 def ids(traces):
@@ -52,7 +52,8 @@ def test_a_bandwidth_search_reads_no_recording_that_the_benchmark_tests_on():
 
 def test_an_anomaly_search_draws_other_nodes_than_the_training_job():
     prepared = objective_of("anomaly").prepare(DataSource(small=True, seed=0))
-    seeds = {int(name.split()[1].split("/")[0]) for name in prepared.untouched.normal}
+    names = [name for name, _ in prepared.untouched.normal]
+    seeds = {int(name.split()[1].split("/")[0]) for name in names}
 
     assert min(seeds) >= _FIRST_SEED
     assert not seeds & {FitConfig().seed, FitConfig().seed + 1}

@@ -149,6 +149,19 @@ def test_tpe_comes_closer_than_random_draws_on_average():
     assert np.mean(found["tpe"]) < np.mean(found["random"])
 
 
+def test_the_first_suggestions_lie_around_the_default_and_the_next_anywhere():
+    sampler = sampler_of(trials=40)
+    default = SPACE.default()
+    far = []
+    for number in range(1, 11):
+        values = sampler.ask(spec_of(number).id, number)
+        far.append(abs(np.log(values["rate"] / default["rate"])))
+        sampler.tell([record_of(number, distance(values), values=values)])
+
+    assert np.mean(far[:5]) < np.mean(far[5:])
+    assert max(far[:5]) > 0
+
+
 def test_a_setting_that_fails_is_not_tried_again_and_again():
     sampler = sampler_of()
     kinds = []
