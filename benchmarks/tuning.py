@@ -23,6 +23,7 @@ from benchmarks.results_format import (
     describe_versions,
     write_result,
 )
+from benchmarks.tuning_decision import DecisionResult, measure_decisions
 from benchmarks.tuning_gain import (
     Figure,
     GainPlan,
@@ -68,6 +69,7 @@ def pieces_of(*, quick: bool) -> dict[str, Piece]:
     pieces: dict[str, Piece] = {f"gain-{plan.name}": _gain_piece(plan) for plan in plans}
     if not quick:
         pieces |= {f"pbt-{plan.name}": _pbt_piece(plan) for plan in plans if plan.name in _PBT}
+        pieces["decision-placement"] = lambda room: asdict(measure_decisions(room))
         pieces["overhead"] = lambda room: asdict(
             measure_overhead(OVERHEAD_MODEL, room, trials=_OVERHEAD_TRIALS, small=False, data=None)
         )
@@ -161,6 +163,17 @@ def pbt_metrics(one: PbtResult) -> list[Metric]:
     ]  # fmt: skip
 
 
+def decision_metrics(one: DecisionResult) -> list[Metric]:
+    """Return the rows of what the tuned placement setting costs."""
+    return [
+        Metric(name="decision_cpu_ratio_to_default", set="placement, tuned", value=one.time_ratio,
+               lo=one.lo, hi=one.hi, n=one.decisions,
+               baseline=f"default {one.default_ms:.1f} ms of CPU, the same fleet in turns"),
+        Metric(name="leaves_ratio_to_default", set="placement, tuned", value=one.leaves_ratio,
+               n=1, baseline="leaves of all trees of the default"),
+    ]  # fmt: skip
+
+
 def overhead_metrics(one: OverheadResult) -> list[Metric]:
     """Return the rows of the engine's cost."""
     name = one.name.rpartition(":")[2].lower()
@@ -199,6 +212,8 @@ def assemble(found: Mapping[str, Mapping[str, Any]], *, quick: bool) -> Benchmar
         if name.startswith("pbt-"):
             figure = Figure(**one["over_default"])
             metrics += pbt_metrics(PbtResult(**{**one, "over_default": figure}))
+    if "decision-placement" in found:
+        metrics += decision_metrics(DecisionResult(**found["decision-placement"]))
     if "overhead" in found:
         metrics += overhead_metrics(OverheadResult(**found["overhead"]))
     for engine in ("ray", "here"):
