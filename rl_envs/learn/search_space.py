@@ -16,8 +16,8 @@ SPACE: Final = SearchSpace(
         FloatParameter(
             name="learning_rate",
             default=1e-3,
-            low=1e-4,
-            high=1e-2,
+            low=3e-4,
+            high=2e-2,
             log=True,
             why="step of network and value function; falls linearly to zero",
         ),
@@ -60,7 +60,7 @@ SPACE: Final = SearchSpace(
             log=True,
             why="longest step of an update",
         ),
-        IntParameter(name="epochs", default=4, low=1, high=12, why="passes over each batch"),
+        IntParameter(name="epochs", default=4, low=1, high=8, why="passes over each batch"),
         IntParameter(
             name="batch_steps",
             default=4096,
@@ -72,7 +72,7 @@ SPACE: Final = SearchSpace(
         IntParameter(
             name="minibatch_steps",
             default=1024,
-            low=128,
+            low=256,
             high=2048,
             step=128,
             why="rows of a gradient step",
