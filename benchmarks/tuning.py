@@ -41,7 +41,7 @@ from ray_jobs.locations import runs_dir
 Piece = Callable[[Path], Mapping[str, Any]]
 
 GOAL_MODELS: Final = ("bandwidth", "anomaly", "placement", "policy")
-_TRIALS: Final = {"bandwidth": 40, "anomaly": 40, "placement": 40, "policy": 40}
+_TRIALS: Final = {"bandwidth": 40, "anomaly": 40, "placement": 50, "policy": 36}
 _POLICY: Final = "tuning.objectives.policy:PBA_PREDICTION"
 """The target whose policy learns in the fewest steps."""
 FULL: Final = tuple(
