@@ -108,7 +108,7 @@ class AnomalyObjective:
         return Prepared(
             search=AnomalyData(normal=counted, nodes=_injected(scored, first)),
             finalists=AnomalyData(normal=counted, nodes=_injected(confirming, first + 2)),
-            untouched=AnomalyData(normal=counted + scored, nodes=_injected(held, first + 1)),
+            untouched=AnomalyData(normal=counted, nodes=_injected(held, first + 1)),
             source=f"generator seeds {first} to {first + fleets - 1}",
             sha256=arrays_sha256(dict(series for _, own in nodes for series in own)),
             blocks=blocks,

@@ -16,7 +16,7 @@ SPACE: Final = SearchSpace(
             name="forest.trees",
             default=96,
             low=16,
-            high=256,
+            high=192,
             log=True,
             why="trees of the value and residual forests; more are steadier and slower",
         ),
@@ -39,7 +39,7 @@ SPACE: Final = SearchSpace(
         IntParameter(
             name="forest.refit_samples",
             default=512,
-            low=128,
+            low=256,
             high=2048,
             step=128,
             why="most samples between two fits; fewer follow change sooner",
