@@ -149,6 +149,27 @@ def test_a_result_survives_its_file():
     assert from_json(json.loads(json.dumps(to_json(result)))) == result
 
 
+def test_every_piece_that_was_measured_has_its_rows():
+    figure = {"value": 0.1, "lo": 0.0, "hi": 0.2, "n": 5}
+    found = {
+        "pbt-policy": {
+            "name": "policy", "members": 8, "trained_s": 60.0, "over_default": figure,
+            "copies": 3, "reason": "",
+        },
+        "decision-placement": {
+            "time_ratio": 1.5, "lo": 1.4, "hi": 1.6, "default_ms": 9.0, "decisions": 40,
+            "leaves_ratio": 2.0,
+        },
+    }  # fmt: skip
+
+    result = tuning.assemble(found, quick=False)
+
+    rows = {(one.name, one.set): one for one in result.metrics}
+    assert rows["gain_over_default", "policy, PBT"].lo == 0.0
+    assert rows["decision_cpu_ratio_to_default", "placement, tuned"].value == 1.5
+    assert "overhead" in result.notes[-1]
+
+
 def toy_search(folder, *, ended=(0, 1, 2)):
     """A folder with three trials of which some have an end, and the log of their steps."""
     trials, rows = [], []
