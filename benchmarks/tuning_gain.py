@@ -38,7 +38,7 @@ class GainPlan:
     """As `tuning.catalog.objective_of` takes it."""
     trials: int
     """Settings of a search, the default among them."""
-    searches: tuple[int, ...] = (7, 8, 9)
+    searches: tuple[int, ...] = (7, 8)
     """Seeds of the searches: each has a random search of its own beside it."""
     most_control: int = 60
     """Most settings of a random search; it ends as soon as it has had the CPU time."""
@@ -49,6 +49,8 @@ class GainPlan:
     """Of the blocks, the same for all searches."""
     least_ratio: float = 4.0
     """Full trainings have had so many times the CPU time of a search to its best, or more."""
+    most_further: int = 45
+    """Most trainings beyond those of the random searches, to get there."""
     small: bool = False
     data: str | None = None
     """`generator`, or None for the folder that the environment names."""
@@ -136,7 +138,7 @@ def measure_gain(plan: GainPlan, room: Path) -> GainResult:
             )
         )  # fmt: skip
     price = price_of(
-        runs, searches, controls, metric, least_ratio=plan.least_ratio, most=plan.most_control
+        runs, searches, controls, metric, least_ratio=plan.least_ratio, most=plan.most_further
     )
     return _result(plan, prepared, runs, metric, searches, controls, price)
 
@@ -177,11 +179,14 @@ def _result(
     controls: Sequence[Control],
     price: Price,
 ) -> GainResult:
-    default = runs.over(runs.objective.space.default(), plan.seeds, "untouched")
+    known = [scores for one in searches if (scores := one.scores("untouched", 0)) is not None]
+    default = (
+        known[0] if known else runs.over(runs.objective.space.default(), plan.seeds, "untouched")
+    )
     found, drawn = [], []
     for one, control in zip(searches, controls, strict=True):
-        known = one.scores("untouched", one.winner) if one.winner else default
-        found.append(known or runs.over(one.values(one.winner), plan.seeds, "untouched"))
+        scores = one.scores("untouched", one.winner) if one.winner else default
+        found.append(scores or runs.over(one.values(one.winner), plan.seeds, "untouched"))
         chosen = control.chosen
         drawn.append(runs.over(chosen, plan.seeds, "untouched") if chosen else default)
     defaults = [default] * len(searches)
