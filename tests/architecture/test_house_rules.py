@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("novacron", "rl_envs", "tuning", "ray_jobs", "serve_apps", "benchmarks")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 JUNK_DRAWERS = re.compile(r"(^|_)(utils?|helpers?|common|misc|v\d+)(_|$)")
 
 
@@ -45,6 +46,10 @@ def test_imports_only_go_down():
     )
 
     assert finished.returncode == 0, finished.stdout[-3000:]
+
+
+def test_no_test_file_is_longer_than_a_source_file_may_be():
+    assert [str(path) for path in TESTS if len(path.read_text().splitlines()) > 400] == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

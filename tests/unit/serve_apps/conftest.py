@@ -1,9 +1,17 @@
 import pytest
 import pytest_asyncio
+from memory_services import begin, memory_models, start_services
 from rollout_replicas import make_replica, replica, rollout_registry
 from serving_fakes import GatedModel, MeanModel, build_service, infer_document
 
-__all__ = ["make_replica", "replica", "rollout_registry"]
+__all__ = [
+    "begin",
+    "make_replica",
+    "memory_models",
+    "replica",
+    "rollout_registry",
+    "start_services",
+]
 
 
 @pytest.fixture

@@ -2,91 +2,18 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
 
 import jsonschema
 import numpy as np
 import pytest
-import pytest_asyncio
-from serving_fakes import MeanModel, build_service
-from tiny_bandwidth import tiny_fit
+from memory_services import ACTUALS, ANOMALY, BANDWIDTH, SAMPLES, STEP_S, batch, post, series
 
 from novacron.errors import OverloadedError
-from novacron.models.anomaly.detector import AnomalyDetector
-from novacron.models.anomaly.model import AnomalyModel
-from novacron.monitoring.predictions.join import join_actuals, read_predictions
 from novacron.telemetry.live import store as store_module
 from serve_apps.ai_service import AIService, classes
 from serve_apps.domain.routes import DomainRoutes
-from serve_apps.memory import Memory
-from serve_apps.metrics import MemoryMetrics
-from serve_apps.settings.predictions import PredictionsConfig
-from serve_apps.settings.streaming import StreamingConfig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
-SAMPLES = "/api/v1/samples"
-BANDWIDTH = "/api/v1/predict/bandwidth"
-ANOMALY = "/api/v1/anomalies/detect"
-ACTUALS = "/api/v1/actuals"
-STEP_S = 5
-
-
-def series(count, *, seed=0, until_s=2.0, **more):
-    """Samples of a link every five seconds, the newest `until_s` seconds ago."""
-    rng = np.random.default_rng(seed)
-    newest = datetime.now(UTC) - timedelta(seconds=until_s)
-    times = [newest - timedelta(seconds=STEP_S * (count - 1 - n)) for n in range(count)]
-    mbps = rng.gamma(4.0, 10.0, count)
-    return [
-        {"ts": at.isoformat(), "link_id": "w-1", "bandwidth_mbps": float(x), "rtt_ms": 20.0 + n}
-        | more
-        for n, (at, x) in enumerate(zip(times, mbps, strict=True))
-    ]
-
-
-def batch(samples, table="link"):
-    return {"table": table, "samples": samples}
-
-
-@pytest.fixture(scope="module")
-def models():
-    return {
-        "bandwidth": tiny_fit().model,
-        "anomaly": AnomalyModel(AnomalyDetector()),
-        "mean": MeanModel(),
-    }
-
-
-@pytest.fixture
-def start(models, tmp_path):
-    """Starts replicas that share a folder; each is a service with its `memory` and `seen`."""
-    started = []
-
-    async def begin(*, streaming=None, predictions=None):
-        seen = MemoryMetrics()
-        settings = {"log": {"block_interval_s": 600, "fsync": False}} | (predictions or {})
-        memory = Memory(
-            StreamingConfig(**streaming or {}), PredictionsConfig(**settings), tmp_path, seen
-        )
-        service = build_service(models, list(models), site_dir=tmp_path / "f", memory=memory)
-        await service.host.load()
-        service.memory, service.seen = memory, seen
-        started.append(service)
-        return service
-
-    return begin, started
-
-
-@pytest_asyncio.fixture
-async def begin(start):
-    factory, started = start
-    yield factory
-    for service in started:
-        await service.memory.close()
-
-
-async def post(service, path, body):
-    return await service.client.post(path, json=body)
 
 
 async def test_a_link_is_predicted_by_its_name_as_by_its_history(begin):
@@ -343,77 +270,6 @@ async def test_what_is_off_is_not_offered(begin):
     assert (await post(service, BANDWIDTH, {"link_id": "w-1"})).status_code == 400
     record = (await post(service, BANDWIDTH, {"bandwidth_mbps": [1, 2, 3]})).json()
     assert len(record["prediction_id"]) == 32
-
-
-async def test_an_answer_is_logged_and_its_outcome_judges_it(begin, tmp_path, infer_body):
-    service = await begin()
-    await post(service, SAMPLES, batch(series(30)))
-    record = (await post(service, BANDWIDTH, {"link_id": "w-1"})).json()
-    told = await post(
-        service, ACTUALS, {"prediction_id": record["prediction_id"], "value": [50.0, 40.0]}
-    )
-    assert told.json() == {"kept": 1, "refused": 0, "errors": []}
-    body = infer_body([[2.0, 4.0], [6.0, 6.0]], parameters={"entity_id": "lte-9"})
-    tensors = await post(service, "/v2/models/mean/infer", body)
-    log_id = tensors.json()["parameters"]["prediction_id"]
-    service.memory.recorder.writer.flush()
-
-    logged = read_predictions(tmp_path / "predictions", model="bandwidth")
-    (row,) = logged.to_pylist()
-    assert row["prediction_id"] == record["prediction_id"]
-    assert row["output.value_mbps"] == record["value_mbps"]
-    assert (row["entity"], row["version"], row["role"]) == ("w-1", "1", "champion")
-    assert row["horizon_s"] == pytest.approx(record["horizon_s"])
-    assert row["step_s"] == pytest.approx(STEP_S)
-    joined = join_actuals(logged, tmp_path / "predictions")
-    assert joined["actual"].tolist() == [50, 40]
-    means = read_predictions(tmp_path / "predictions", model="mean").to_pylist()
-    assert [one["prediction_id"] for one in means] == [f"{log_id}.0", f"{log_id}.1"]
-    assert {one["entity"] for one in means} == {"lte-9"}
-
-
-async def test_an_outcome_of_an_unknown_prediction_is_refused_by_itself(begin):
-    service = await begin()
-    record = (await post(service, BANDWIDTH, {"bandwidth_mbps": [1, 2, 3]})).json()
-    stranger = "0123456789ab00000001"
-    actuals = [
-        {"prediction_id": stranger, "value": 1},
-        {"prediction_id": record["prediction_id"], "value": 1},
-        {"prediction_id": "x", "value": 1},
-    ]
-
-    mixed = await post(service, ACTUALS, {"actuals": actuals})
-    alone = await post(service, ACTUALS, actuals[0])
-
-    answer = mixed.json()
-    assert (answer["kept"], answer["refused"]) == (1, 2)
-    assert [(one["row"], one["code"]) for one in answer["errors"]] == [
-        (0, "NotFoundError"), (2, "SchemaError"),
-    ]  # fmt: skip
-    assert alone.status_code == 404
-    assert stranger in alone.json()["error"]
-    assert service.seen.total("novacron_actuals", "unknown") == 2
-
-
-async def test_too_many_outcomes_are_refused(begin):
-    service = await begin(predictions={"max_actuals": 2})
-
-    reply = await post(service, ACTUALS, {"actuals": [{}, {}, {}]})
-
-    assert (reply.status_code, reply.json()["field"]) == (413, "actuals")
-
-
-async def test_a_log_that_cannot_be_written_harms_no_answer_and_health_says_so(begin, tmp_path):
-    (tmp_path / "predictions").write_text("a file in the way")
-    service = await begin(predictions={"log": {"block_interval_s": 600, "max_buffer_rows": 2}})
-
-    replies = [await post(service, BANDWIDTH, {"bandwidth_mbps": [1, 2, 3]}) for _ in range(4)]
-
-    assert all(reply.status_code == 200 for reply in replies)
-    health = (await service.client.get("/v2/health/ready")).json()
-    assert (health["ready"], health["prediction_log"]) == (True, "failing")
-    status = (await service.client.get("/api/v1/predictions/status")).json()
-    assert (status["rows_waiting"], status["rows_refused"]) == (2, 2)
 
 
 async def test_status_and_metrics_tell_what_is_held(begin):

@@ -1,7 +1,6 @@
 """Journal, sampler, plan, stopping rules and PBT's changes, without Ray and without a fit."""
 
 import copy
-import json
 import os
 import threading
 
@@ -9,55 +8,23 @@ import numpy as np
 import pytest
 import threadpoolctl
 from ray import cloudpickle, tune
-from toy_objective import POPULATION, SPACE, TOY, WHOLE, distance
+from toy_objective import SPACE, TOY, distance
+from trial_records import METRICS, record_of, scores_of, spec_of
 
-from novacron.errors import ConfigError
 from tuning import on_ray
 from tuning.attempt import Parent, Saving, attempt
-from tuning.journal import Journal, Record, Report, Spec
+from tuning.journal import Journal, Record, Report
 from tuning.objective import Metric, TrialStopped
 from tuning.plan import ListPlan, SearchPlan, Spending, Watch
 from tuning.progress import Silent
 from tuning.sampler import Sampler
 from tuning.scores import GroupScores
-from tuning.stopping import (
-    MEMBER,
-    STEP,
-    TARGET,
-    Explore,
-    StandIn,
-    check_scheduler,
-    replay,
-    scheduler_of,
-)
 from tuning.storage import Storage
-
-METRICS = (Metric(name="wape"),)
 
 
 @pytest.fixture
 def journal(tmp_path):
     return Journal(Storage.open(str(tmp_path)), SPACE)
-
-
-def spec_of(number=1, values=None, **changes):
-    chosen = SPACE.default() if values is None else SPACE.check(values)
-    given = {"phase": "search", "seed": 7, "block": "search", "budget": 6, "origin": "tpe"}
-    return Spec(number=number, values=chosen, **(given | changes))
-
-
-def scores_of(value):
-    return {"wape": GroupScores.of_one(value)}
-
-
-def record_of(number, value, state="finished", values=None, curve=()):
-    spec = spec_of(number, values)
-    reports = tuple(
-        Report(step=step, metrics={"wape": one}, values=spec.values)
-        for step, one in enumerate(curve, start=1)
-    )
-    scores = scores_of(value) if state == "finished" else {}
-    return Record(spec=spec, state=state, values=spec.values, curve=reports, scores=scores)
 
 
 def spending(trials, search="tpe"):
@@ -350,63 +317,3 @@ def test_what_the_driver_holds_need_not_be_pickled_for_tune(journal, tmp_path):
             name="x", storage_path=str(tmp_path), callbacks=[parts[1]], stop=parts[2]
         ),
     )
-
-
-# --- stopping -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["asha", "median"])
-def test_a_scheduler_fed_from_the_journal_judges_as_one_that_saw_it_all(kind):
-    records = [
-        record_of(number, 1.0 + number / 10, curve=(2.0 + number / 10, 1.5 + number / 10))
-        for number in range(1, 8)
-    ]
-    scheduler = scheduler_of(TOY, kind, SPACE, budget=6, seed=1)
-    replay(scheduler, records, "wape")
-
-    bad, good = StandIn("bad"), StandIn("good")
-    scheduler.on_trial_add(None, bad)
-    scheduler.on_trial_add(None, good)
-
-    assert scheduler.on_trial_result(None, bad, {STEP: 1, TARGET: 9.0}) == "STOP"
-    assert scheduler.on_trial_result(None, good, {STEP: 1, TARGET: 0.1}) == "CONTINUE"
-
-
-def test_nothing_is_stopped_on_too_little_evidence():
-    scheduler = scheduler_of(TOY, "median", SPACE, budget=6, seed=1)
-    only = StandIn("only")
-    scheduler.on_trial_add(None, only)
-
-    assert scheduler.on_trial_result(None, only, {STEP: 1, TARGET: 9.0}) == "CONTINUE"
-
-
-def test_changes_of_pbt_stay_in_the_space_and_touch_only_what_may_change():
-    explore = Explore(SPACE, ("rate", "kind"), np.random.default_rng(1))
-    start = SPACE.check({"rate": 0.9, "width": 24})
-    rates = set()
-    for _ in range(60):
-        found = explore.changed(start)
-
-        assert SPACE.check(found) == found
-        assert found["width"] == 24
-        rates.add(found["rate"])
-
-    assert len(rates) > 10
-    assert max(rates) <= 1.0
-
-
-def test_pbt_hands_over_values_as_its_store_writes_them():
-    explore = Explore(SPACE, ("rate",), np.random.default_rng(1))
-    values = {"rate": 0.1, "width": 8, "kind": "plain"}
-
-    found = explore({MEMBER: {"spec": {"number": 3}, "values": values}})[MEMBER]
-
-    assert found["spec"] == {"number": 3}
-    assert json.loads(json.dumps(found["values"])) == found["values"]
-
-
-def test_a_scheduler_that_needs_reports_is_refused_where_there_are_none():
-    with pytest.raises(ConfigError, match="reports nothing before its end"):
-        check_scheduler(WHOLE, "asha", SPACE)
-    with pytest.raises(ConfigError, match="may change in the middle"):
-        check_scheduler(POPULATION, "pbt", SPACE.only(["width"]))
