@@ -61,8 +61,8 @@ def offer(trained: TrainedPolicy, store: ModelStore, gate: GateConfig) -> dict[s
             f"The policy of {target} is not registered: {' '.join(decision.reasons)}",
             remedy="Train longer, or change configs/policy; the run folder keeps the figures.",
         )
-    known = None if base.model is None else base.model.parts.get(target)
-    if known is not None and known.card.version == version:
+    known = base.model.parts.get(target)
+    if base.version and known is not None and known.card.version == version:
         return {"model": MODEL, "version": base.version, "reused": True}
     registered = register_policy(trained, store)
     audit = Audit(who=user_name(), at=datetime.now(UTC), why=f"policy {version} passed its gate")

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from novacron.errors import ModelNotFoundError
 from novacron.models.policy.bundle import load_part
 from novacron.models.policy.model import OptimizerModel
+from novacron.models.policy.optimizer import shipped_model
 from novacron.models.policy.part import PartCard, TargetPart
 from novacron.registry.card import CardMetric, ModelCard
 from novacron.registry.lineage import library_versions
@@ -145,59 +146,66 @@ def _assembled(
 def register_policy(trained: TrainedPolicy, store: ModelStore) -> dict[str, Any]:
     """Register a version of the optimizer with the new part among the latest one's others."""
     base = latest_version(store)
-    card = policy_card(trained, base)
-    others = {} if base.model is None else base.model.parts
-    model = OptimizerModel(others | {trained.part.card.target: trained.part})
+    model = joined(trained, base)
     bundle = trained.folder.path / f"bundle-{int(time.monotonic() * 1e6)}"
     model.save(bundle)
     record = store.register(
-        MODEL, bundle, card, (trained.folder.path / "learning_curve.png",), run_id=trained.run_id
+        MODEL,
+        bundle,
+        policy_card(trained, base),
+        (trained.folder.path / "learning_curve.png",),
+        run_id=trained.run_id,
     )
     return {"model": MODEL, "version": record.version, "run_id": trained.run_id}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Latest:
-    """The version that a new policy joins: its number, its policies, its card."""
+    """What a new policy joins: the policies of a version, or those that come with the library."""
 
+    model: OptimizerModel
     version: str = ""
-    model: OptimizerModel | None = None
-    card: ModelCard | None = None
+    """Empty: no version is registered yet."""
 
 
 def latest_version(store: ModelStore) -> Latest:
-    """Return the challenger of the optimizer, else its champion, else an empty answer."""
+    """Return the challenger of the optimizer, else its champion, else what comes with the library."""
     for ref in (CHALLENGER, CHAMPION):
         try:
             found = store.load(MODEL, ref)
         except ModelNotFoundError:
             continue
         if isinstance(found.model, OptimizerModel):
-            return Latest(version=found.version, model=found.model, card=found.card)
-    return Latest()
+            return Latest(version=found.version, model=found.model)
+    return Latest(model=shipped_model())
+
+
+def joined(trained: TrainedPolicy, base: Latest) -> OptimizerModel:
+    """Return the policies of a version with the new one in the place of its target's."""
+    return OptimizerModel({**base.model.parts, trained.part.card.target: trained.part})
 
 
 def policy_card(trained: TrainedPolicy, base: Latest) -> ModelCard:
     """Describe the version: this part's figures, and those of the parts it keeps."""
-    target = trained.part.card.target
-    kept = () if base.card is None else base.card.metrics
-    metrics = [metric for metric in kept if metric.set != target]
-    metrics += [
+    target, model = trained.part.card.target, joined(trained, base)
+    metrics = [
         CardMetric(
-            name=name, set=target, value=each.value, lo=each.lo, hi=each.hi, n=each.n,
+            name=name, set=each, value=one.value, lo=one.lo, hi=one.hi, n=one.n,
             baseline=baseline_of(name),
         )
-        for name, each in trained.figures.for_card().items()
+        for each, part in model.parts.items()
+        for name, one in part.card.figures.items()
     ]  # fmt: skip
-    others = {} if base.model is None else base.model.parts
-    model = OptimizerModel(others | {target: trained.part})
+    kept = ", ".join(sorted(set(model.parts) - {target}))
+    kept_from = f"version {base.version}" if base.version else "the library"
     config: Mapping[str, Any] = json.loads(trained.config.model_dump_json())
     return ModelCard(
         name=MODEL,
         kind=model.kind,
         created_at=datetime.now(UTC),
         data_sha256=f"simulator:{world_sha256()}",
-        data_source=f"simulated WAN; this version trained {target} with {trained.part.card.trainer}",
+        data_source=f"simulated WAN; this version trained {target} with {trained.part.card.trainer}"
+        + (f"; {kept} from {kept_from}" if kept else ""),
         code_version=code_version(),
         config={target: config},
         seeds=(trained.config.ppo.seed,),

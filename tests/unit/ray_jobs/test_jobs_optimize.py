@@ -7,6 +7,7 @@ from tiny_policy import tiny_part
 from typer.testing import CliRunner
 
 from novacron.errors import ConfigError, UnknownNameError
+from novacron.models.policy.optimizer import shipped_model
 from novacron.params.observations import OBSERVATIONS
 from novacron.registry.card import CardMetric, ModelCard
 from novacron.registry.store import ModelStore
@@ -94,7 +95,16 @@ def test_policy_that_passes_is_registered_and_the_other_targets_stay(runs, tmp_p
 
     assert first["version"] == again["version"] == champion.version
     assert again["reused"]
-    assert list(champion.model.parts) == [TARGET]
+    shipped = shipped_model().parts
+    assert set(champion.model.parts) == {*shipped, TARGET}
+    assert champion.model.parts[TARGET].card.version == trained.part.card.version
+    assert {
+        target: part.card.version
+        for target, part in champion.model.parts.items()
+        if target != TARGET
+    } == {target: part.card.version for target, part in shipped.items() if target != TARGET}
+    assert champion.card.metric("oracle_share_decision_1_ratio", "joint").n > 0
+    assert "from the library" in champion.card.data_source
     assert champion.card.data_sha256.startswith("simulator:")
 
 
