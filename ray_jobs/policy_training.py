@@ -88,12 +88,13 @@ def train_policy(request: PolicyRequest, on_point: PointListener) -> TrainedPoli
     key = key if request.trainer == "rllib" else f"{key}-{request.trainer}"
     folder = RunFolder(path=request.run_dir or policy_dir(request.target, key))
     store = ModelStore.connect(registry_config())
-    known = folder.read("run") or {}
+    begun = folder.read("run") or {}
+    known = begun.get("run_id", "") if begun.get("key") == key else ""
     params = json.loads(config.model_dump_json()) | {"target": request.target, "world": world}
     with store.run(
         f"train policy {request.target}",
         params=params,
-        run_id=known.get("run_id", "") if known.get("key") == key else "",
+        run_id=known if store.has_run(known) else "",
     ) as run:
         folder.write("run", {"key": key, "run_id": run.run_id, "target": request.target})
         count = 0

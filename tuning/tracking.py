@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from novacron.errors import NotFoundError
 from novacron.models.search_space import SearchSpace
 from novacron.registry.runs import Run
 from novacron.registry.store import ModelStore
@@ -119,10 +118,7 @@ def tracked(
     """Open the parent run, or go on with that of an earlier run of the search."""
     known = (folder.read_json(_PARENT) or {}).get("run_id", "")
     tags = {"job": "tune", "model": model, "search": key}
-    with ExitStack() as stack:
-        try:
-            run = stack.enter_context(store.run(f"tune {model}", tags=tags, run_id=known))
-        except NotFoundError:  # another registry than last time
-            run = stack.enter_context(store.run(f"tune {model}", tags=tags))
+    known = known if store.has_run(known) else ""
+    with store.run(f"tune {model}", tags=tags, run_id=known) as run:
         folder.write_json(_PARENT, {"run_id": run.run_id})
         yield Tracker(store, run, journal, space)

@@ -16,11 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from novacron.errors import (
-    GateRefusedError,
-    InvalidInputError,
-    ModelNotFoundError,
-)
+from novacron.errors import GateRefusedError, InvalidInputError, ModelNotFoundError
 from novacron.models.base import ServableModel
 from novacron.registry.bundle_files import bundle_sha256, check_files, list_files
 from novacron.registry.card import ModelCard, ModelName, render_markdown
@@ -201,6 +197,10 @@ class ModelStore:
             run_id=run_id,
             parent_run_id=parent_run_id,
         )
+
+    def has_run(self, run_id: str) -> bool:
+        """Tell whether a run is there to go on with; a folder may come from another registry."""
+        return bool(run_id) and self._backend.run_status(run_id) is not None
 
     # --- reading --------------------------------------------------------------------------
 

@@ -37,6 +37,19 @@ def runs(tmp_path, empty_registry, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def turn_to_another_registry(runs, empty_registry, monkeypatch):
+    """Call it to go on with an empty registry, beside run folders that were begun under the first."""
+
+    def turn():
+        root = runs.parent / "another"
+        root.mkdir()
+        shutil.copyfile(empty_registry, root / "registry.db")
+        monkeypatch.setenv(VARIABLES["root"], str(root))
+
+    return turn
+
+
+@pytest.fixture
 def doubling_yaml(tmp_path) -> Path:
     path = tmp_path / "doubling.yaml"
     path.write_text(DOUBLING_YAML)

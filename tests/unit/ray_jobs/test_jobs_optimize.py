@@ -110,7 +110,9 @@ def test_policy_that_passes_is_registered_and_the_other_targets_stay(runs, tmp_p
 
 @pytest.mark.learn
 @pytest.mark.timeout(300)
-def test_job_trains_by_the_loop_judges_registers_and_reuses_what_is_there(runs, tmp_path):
+def test_job_trains_by_the_loop_judges_registers_and_reuses_what_is_there(
+    tmp_path, turn_to_another_registry
+):
     path = tmp_path / "policy.yaml"
     path.write_text(
         "ppo: {env_steps: 8192, num_envs: 128, batch_steps: 2048, hidden: [32, 32]}\n"
@@ -132,6 +134,11 @@ def test_job_trains_by_the_loop_judges_registers_and_reuses_what_is_there(runs, 
     assert part.card.trainer == "own PPO loop"
     assert part.card.figures == again.part.card.figures
     assert again.figures.control.value == 0.0
+    turn_to_another_registry()
+    elsewhere = register_policy(
+        train_policy(request, lambda *_: None), ModelStore.connect(registry_config())
+    )
+    assert elsewhere["version"] == "1"
 
 
 def test_figures_are_shown_beside_default_static_and_oracle(tmp_path):

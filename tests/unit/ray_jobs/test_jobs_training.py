@@ -66,6 +66,18 @@ def test_a_registry_that_lost_the_version_is_given_it_again(runs, doubling_yaml)
     assert again["units_resumed"] == 3
 
 
+def test_a_folder_begun_under_another_registry_is_registered_in_this_one(
+    doubling_yaml, turn_to_another_registry
+):
+    first = train(request_for(doubling_yaml), nothing)
+    turn_to_another_registry()
+
+    again = train(request_for(doubling_yaml), nothing)
+
+    assert (again["version"], again["units_resumed"]) == ("1", 3)
+    assert again["run_id"] != first["run_id"]
+
+
 def test_every_step_of_every_unit_is_reported_with_the_number_of_units(runs, doubling_yaml):
     seen = []
 
