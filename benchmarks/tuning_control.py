@@ -76,8 +76,7 @@ class Searched:
     def best(self, metric: Metric) -> Record:
         """Return the best search trial that ran to its end."""
         whole = [one for one in self.records("search") if one.state == "finished"]
-        sign = 1.0 if metric.better == "lower" else -1.0
-        return min(whole, key=lambda one: sign * one.metrics[metric.name])
+        return min(whole, key=lambda one: metric.sign * one.metrics[metric.name])
 
     def default(self, metric: Metric) -> float:
         """Return what the default scored on the search block, with the seed of the search."""
@@ -178,13 +177,12 @@ def run_control(
         trainings.append(_train(runs, drawn[-1], searched, metric))
         cpu_s += trainings[-1].cpu_s
     best = np.argsort([-one.gained for one in trainings])[:finalists]
-    sign = 1.0 if metric.better == "lower" else -1.0
     default = searched.scores("finalists", 0) or runs.over(
         runs.objective.space.default(), seeds, "finalists"
     )
-    chosen, least = None, sign * default.value
+    chosen, least = None, metric.sign * default.value
     for place in best:
-        value = sign * runs.over(drawn[place], seeds, "finalists").value
+        value = metric.sign * runs.over(drawn[place], seeds, "finalists").value
         if value < least:
             chosen, least = drawn[place], value
     return Control(trainings=tuple(trainings), cpu_s=cpu_s, chosen=chosen)
@@ -192,8 +190,7 @@ def run_control(
 
 def _train(runs: Runs, values: Values, searched: Searched, metric: Metric) -> Training:
     scores, took_s = runs.run(values, searched.seed, "search")
-    sign = 1.0 if metric.better == "lower" else -1.0
-    return Training(gained=sign * (searched.default(metric) - scores.value), cpu_s=took_s)
+    return Training(gained=metric.sign * (searched.default(metric) - scores.value), cpu_s=took_s)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,10 +235,9 @@ def price_of(
             break
         values = runs.objective.space.sample(np.random.default_rng([_FURTHER_STREAM, number]))
         pool.append(_train(runs, values, searches[number % len(searches)], metric))
-    sign = 1.0 if metric.better == "lower" else -1.0
     hits = []
     for one in searches:
-        gained = sign * (one.default(metric) - one.best(metric).metrics[metric.name])
+        gained = metric.sign * (one.default(metric) - one.best(metric).metrics[metric.name])
         hits.append(sum(training.gained >= gained for training in pool))
     mean_s = float(np.mean([one.cpu_s for one in pool])) if pool else _CLOCK_S
     return Price(

@@ -15,6 +15,7 @@ from novacron.models.placement.fitted import PlacementModels
 from novacron.models.placement.optimizer import WorkloadOptimizer
 from novacron.models.placement.training import fit_outcome_part, sizes_of
 from tuning.objectives.files import training_file
+from tuning.objectives.placement import count_leaves
 from tuning.search import data_folder
 
 FILES: Final = ("train/placement", "tuned/placement")
@@ -53,13 +54,7 @@ def measure_decisions(room: Path) -> DecisionResult:
         outcomes = fit_outcome_part(config, folder)
         models = PlacementModels(config=config, outcomes=outcomes, lifetimes=None)
         optimizers.append(WorkloadOptimizer(models))
-        leaves.append(
-            sum(
-                int(tree["num_leaves"])
-                for booster in outcomes.boosters.values()
-                for tree in booster.dump_model()["tree_info"]
-            )
-        )
+        leaves.append(count_leaves(outcomes))
     cpu_ms = [
         [time_decisions(one, sizes, _NODES, _DECISIONS)["cpu_ms"] for one in optimizers]
         for _ in range(_ROUNDS)

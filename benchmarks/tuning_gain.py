@@ -244,7 +244,7 @@ def gain(
     The value is the mean over searches; the interval resamples groups, the same for all searches,
     and searches.
     """
-    scale = (abs(unit.value) or 1.0) * (-1.0 if metric.better == "lower" else 1.0)
+    scale = -metric.sign * (abs(unit.value) or 1.0)
     rng = np.random.default_rng(_DRAW_SEED)
     gap_SB = _gaps(ones, others, rng) / scale
     count = len(ones)

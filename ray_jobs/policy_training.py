@@ -94,7 +94,7 @@ def train_policy(request: PolicyRequest, on_point: PointListener) -> TrainedPoli
     with store.run(
         f"train policy {request.target}",
         params=params,
-        run_id=known if store.has_run(known) else "",
+        run_id=store.known_run(known),
     ) as run:
         folder.write("run", {"key": key, "run_id": run.run_id, "target": request.target})
         count = 0

@@ -98,8 +98,7 @@ class _Training:
         started = time.monotonic()
         description = self._begin()
         params = json.loads(self.config.model_dump_json()) | {"data_sha256": self.data.sha256}
-        known = description.get("run_id", "")
-        known = known if self.store.has_run(known) else ""
+        known = self.store.known_run(description.get("run_id", ""))
         with self.store.run(f"train {self.model}", params=params, run_id=known) as run:
             self.folder.write("run", description | {"run_id": run.run_id})
             resumed = self._fit_units(run, on_progress)

@@ -23,7 +23,7 @@ def is_better(one: float, other: float, metric: Metric) -> bool:
 
 def ranked(records: Sequence[Record], metric: Metric) -> list[Record]:
     """Return the search trials that ran to their end, best first; ties keep their order."""
-    sign = 1.0 if metric.better == "lower" else -1.0
+    sign = metric.sign
     whole = [one for one in records if one.spec.phase == "search" and one.state == "finished"]
     return sorted(whole, key=lambda one: sign * one.metrics[metric.name])
 
@@ -42,7 +42,7 @@ def finalists(records: Sequence[Record], metric: Metric, most: int) -> list[Reco
 def pareto_numbers(records: Sequence[Record], metrics: Sequence[Metric]) -> list[int]:
     """Return the settings that no other finished one beats or equals on every metric."""
     whole = ranked(records, metrics[0])
-    signs = np.array([1.0 if one.better == "lower" else -1.0 for one in metrics])
+    signs = np.array([one.sign for one in metrics])
     points_NM = [signs * [record.metrics[one.name] for one in metrics] for record in whole]
     front = [
         record.spec.number

@@ -27,6 +27,11 @@ class Metric:
     better: Direction = "lower"
     unit: str = ""
 
+    @property
+    def sign(self) -> float:
+        """1 or -1: times it, less is better."""
+        return 1.0 if self.better == "lower" else -1.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fidelity:

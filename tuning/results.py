@@ -173,7 +173,7 @@ class Results:
             if scores is not None:
                 metrics = {name: one.value for name, one in scores.items()}
                 found.append({"number": number, "metrics": metrics})
-        sign = 1.0 if target.better == "lower" else -1.0
+        sign = target.sign
         found.sort(key=lambda one: sign * one["metrics"][target.name])
         return [one | {"rank": rank} for rank, one in enumerate(found, start=1)]
 

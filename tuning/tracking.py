@@ -116,9 +116,8 @@ def tracked(
     key: str,
 ) -> Iterator[Tracker]:
     """Open the parent run, or go on with that of an earlier run of the search."""
-    known = (folder.read_json(_PARENT) or {}).get("run_id", "")
+    known = store.known_run((folder.read_json(_PARENT) or {}).get("run_id", ""))
     tags = {"job": "tune", "model": model, "search": key}
-    known = known if store.has_run(known) else ""
     with store.run(f"tune {model}", tags=tags, run_id=known) as run:
         folder.write_json(_PARENT, {"run_id": run.run_id})
         yield Tracker(store, run, journal, space)

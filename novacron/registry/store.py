@@ -198,9 +198,9 @@ class ModelStore:
             parent_run_id=parent_run_id,
         )
 
-    def has_run(self, run_id: str) -> bool:
-        """Tell whether a run is there to go on with; a folder may come from another registry."""
-        return bool(run_id) and self._backend.run_status(run_id) is not None
+    def known_run(self, run_id: str) -> str:
+        """Return a run's id if it is there to go on with, else ""; folders outlive registries."""
+        return run_id if run_id and self._backend.run_status(run_id) is not None else ""
 
     # --- reading --------------------------------------------------------------------------
 

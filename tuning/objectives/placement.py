@@ -151,7 +151,7 @@ class PlacementObjective:
             fleet_N=judged.fleet_N.astype(str),
             off_N=off_NT @ weight_T,
             flat_N=flat_NT @ weight_T,
-            leaves=_leaves(models) if len(self.metrics) > 1 else 0,
+            leaves=count_leaves(models) if len(self.metrics) > 1 else 0,
         )
 
     def _scores(self, done: list["_Scored"]) -> Scores:
@@ -205,7 +205,8 @@ def _draft(config: OutcomeConfig) -> OutcomeConfig:
     return config.model_copy(update=parts)
 
 
-def _leaves(models: OutcomeModels) -> int:
+def count_leaves(models: OutcomeModels) -> int:
+    """Return the leaves of all trees, which decide memory and decision time."""
     return sum(
         int(tree["num_leaves"])
         for booster in models.boosters.values()

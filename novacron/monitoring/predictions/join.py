@@ -15,7 +15,7 @@ from novacron.errors import DatasetNotFoundError
 from novacron.monitoring.predictions.actuals import read_actuals
 from novacron.monitoring.predictions.files import block_files
 from novacron.monitoring.predictions.known import choose_points
-from novacron.monitoring.predictions.tables import INPUT, OUTPUT
+from novacron.monitoring.predictions.tables import INPUT, OUTPUT, TIME
 
 TOLD: Final = (
     "prediction_id",
@@ -28,7 +28,6 @@ TOLD: Final = (
     "fallback",
 )
 
-_TIME: Final = pa.timestamp("us", "UTC")
 _CLOCKS_S: Final = 300.0
 """By how much the clocks of the machines that write a log may differ."""
 
@@ -79,7 +78,7 @@ def _read(path: Path, since: datetime | None, *, with_inputs: bool) -> pa.Table 
         return pq.read_table(
             path,
             columns=[name for name in names if with_inputs or not name.startswith(INPUT)],
-            filters=None if since is None else pc.field("made_at") >= pa.scalar(since, _TIME),
+            filters=None if since is None else pc.field("made_at") >= pa.scalar(since, TIME),
             partitioning=None,
         )
     except FileNotFoundError:

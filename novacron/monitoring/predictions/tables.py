@@ -16,7 +16,7 @@ from novacron.monitoring.predictions.horizons import horizon_s, valid_s
 OUTPUT: Final = "output."
 INPUT: Final = "input."
 DIGEST_BYTES: Final = 16
-_TIME: Final = pa.timestamp("us", "UTC")
+TIME: Final = pa.timestamp("us", "UTC")
 _STAGES: Final = ("decode_s", "queue_s", "predict_s", "encode_s")
 US: Final = 1_000_000
 _DAY_US: Final = 86_400 * US
@@ -112,8 +112,8 @@ def _times(entries: Sequence[Entry]) -> dict[str, pa.Array]:
             horizons.append(horizon_s(one.kind, one.outputs, step_s))
             valid_us.append(None if lasts_s is None else one.made_at_us + round(lasts_s * US))
     return {
-        "made_at": pa.array(made_us, pa.int64()).cast(_TIME),
-        "valid_until": pa.array(valid_us, pa.int64()).cast(_TIME),
+        "made_at": pa.array(made_us, pa.int64()).cast(TIME),
+        "valid_until": pa.array(valid_us, pa.int64()).cast(TIME),
         "horizon_s": pa.array(horizons, pa.float64()),
         "step_s": pa.array(steps, pa.float64()),
     }
